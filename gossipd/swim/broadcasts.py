@@ -1,0 +1,181 @@
+"""The transmit-limited queue (spec memberlist §14.1-14.3): updates on their way, each sent a limited number of times.
+
+An entry is in one of two places. Fresh news waits in `_early`, by the time its next copies leave (see gossiper.py).
+The rest lies in tiers by how often it was sent, where packets with room and gossip ticks draw from.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+
+from gossipd.addresses import Address
+
+Done = Callable[[float], None]
+"""Called once with the time when an entry is finished: sent often enough, replaced or dropped."""
+
+
+def retransmit_limit(mult: int, n: int) -> int:
+    """How often each update is sent in a cluster of `n` (§14.2)."""
+    return mult * math.ceil(math.log10(n + 1))
+
+
+class Broadcast:
+    __slots__ = ("message", "name", "number", "transmits", "reached", "stage", "finished", "on_done")
+
+    def __init__(self, message: bytes, name: str | None, number: int, reached: Iterable[Address],
+                 on_done: Done | None) -> None:
+        self.message = message
+        self.name = name                    # a later broadcast of the same name replaces this one; None: never
+        self.number = number                # rising
+        self.transmits = 0
+        self.reached = list(reached)        # who needs no early copy: where it came from, who got one
+        self.stage = 0                      # next of the early delays
+        self.finished = False
+        self.on_done = on_done
+
+
+class BroadcastQueue:
+    """One queue. `limit` is asked at every selection: it follows the size of the cluster."""
+
+    def __init__(self, limit: Callable[[], int], early_delays_s: tuple[float, ...] = ()) -> None:
+        self._limit = limit
+        self._delays = early_delays_s
+        self._named: dict[str, Broadcast] = {}
+        self._tiers: dict[int, list[tuple[int, int, Broadcast]]] = {}   # transmits -> (-length, -number, entry) sorted
+        self._early: list[tuple[float, int, Broadcast]] = []
+        self._numbers = 0
+        self._size = 0
+        self.waiting_since = math.inf       # when the tiers last stopped being empty: seconds, monotonic
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, message: bytes, now: float, name: str | None = None, *, reached: Iterable[Address] = (),
+            on_done: Done | None = None, early: bool = True) -> None:
+        """Queue `message`. A named one replaces what is queued under its name, which is thereby finished."""
+        if name is not None and (old := self._named.pop(name, None)) is not None:
+            self._finish(old, now)
+        self._numbers += 1
+        entry = Broadcast(message, name, self._numbers, reached, on_done)
+        self._size += 1
+        if name is not None:
+            self._named[name] = entry
+        if early and self._delays:
+            heappush(self._early, (now + self._delays[0], entry.number, entry))
+        else:
+            self._to_tier(entry, now)
+
+    # the early copies
+
+    def early_deadline(self) -> float:
+        """When the next early copies are due; inf if none wait."""
+        early = self._early
+        while early and early[0][2].finished:
+            heappop(early)
+        return early[0][0] if early else math.inf
+
+    def take_early(self, now: float, count_max: int) -> list[Broadcast]:
+        """Entries whose next early copies are due, at most `count_max`, oldest first. Give each back with `sent_early`."""
+        due: list[Broadcast] = []
+        while len(due) < count_max and self.early_deadline() <= now:
+            due.append(heappop(self._early)[2])
+        return due
+
+    def sent_early(self, entry: Broadcast, now: float, sent_to: list[Address]) -> None:
+        """Account for the copies just sent, and plan the next or hand the entry to the tiers."""
+        if entry.finished:
+            return
+        entry.transmits += len(sent_to)
+        entry.reached += sent_to
+        if entry.transmits >= self._limit():
+            self._drop(entry, now)
+            return
+        stage = entry.stage = entry.stage + 1
+        if stage < len(self._delays) and sent_to:
+            heappush(self._early, (now + self._delays[stage] - self._delays[stage - 1], entry.number, entry))
+        else:
+            self._to_tier(entry, now)
+
+    def copies_left(self, entry: Broadcast) -> int:
+        return max(0, self._limit() - entry.transmits)
+
+    # the tiers
+
+    def select(self, overhead: int, budget: int, now: float, count_max: int | None = None) -> list[bytes]:
+        """Messages for one packet: fewest transmissions first, then longest, then newest (§14.3).
+
+        Each costs its length and `overhead`. They count as sent.
+        """
+        if not self._tiers or (count_max is not None and count_max <= 0):
+            return []
+        limit, taken, used = self._limit(), [], 0
+        for transmits in sorted(self._tiers):
+            tier = self._tiers[transmits]
+            while (free := budget - used - overhead) > 0 and (count_max is None or len(taken) < count_max):
+                at = bisect_left(tier, (-free,))
+                if at == len(tier):
+                    break
+                entry = tier.pop(at)[2]
+                used += overhead + len(entry.message)
+                taken.append(entry)
+            if not tier:
+                del self._tiers[transmits]
+        for entry in taken:
+            entry.transmits += 1
+            if entry.transmits >= limit:
+                self._drop(entry, now)
+            else:
+                self._to_tier(entry, now)
+        if not self._tiers:
+            self.waiting_since = math.inf
+        return [entry.message for entry in taken]
+
+    def prune(self, keep: int, now: float) -> int:
+        """Drop the most transmitted, shortest, oldest until `keep` are left. Early entries go last. How many went."""
+        dropped = 0
+        while self._size > keep and self._tiers:
+            most = max(self._tiers)
+            self._forget_names((entry := self._tiers[most].pop()[2]))
+            if not self._tiers[most]:
+                del self._tiers[most]
+            self._finish(entry, now)
+            dropped += 1
+        while self._size > keep and self._early:
+            entry = heappop(self._early)[2]
+            if not entry.finished:
+                self._forget_names(entry)
+                self._finish(entry, now)
+                dropped += 1
+        if not self._tiers:
+            self.waiting_since = math.inf
+        return dropped
+
+    def _to_tier(self, entry: Broadcast, now: float) -> None:
+        if not self._tiers:
+            self.waiting_since = now
+        insort(self._tiers.setdefault(entry.transmits, []), (-len(entry.message), -entry.number, entry))
+
+    def _drop(self, entry: Broadcast, now: float) -> None:
+        self._forget_names(entry)
+        self._finish(entry, now, in_tier=False)
+
+    def _forget_names(self, entry: Broadcast) -> None:
+        if entry.name is not None and self._named.get(entry.name) is entry:
+            del self._named[entry.name]
+
+    def _finish(self, entry: Broadcast, now: float, in_tier: bool = True) -> None:
+        entry.finished = True
+        self._size -= 1
+        if in_tier and (tier := self._tiers.get(entry.transmits)) is not None:
+            at = bisect_left(tier, (-len(entry.message), -entry.number))
+            if at < len(tier) and tier[at][2] is entry:
+                del tier[at]
+                if not tier:
+                    del self._tiers[entry.transmits]
+                    if not self._tiers:
+                        self.waiting_since = math.inf
+        if entry.on_done is not None:
+            entry.on_done(now)
