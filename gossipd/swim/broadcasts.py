@@ -77,11 +77,13 @@ class BroadcastQueue:
             heappop(early)
         return early[0][0] if early else math.inf
 
-    def take_early(self, now: float, count_max: int) -> list[Broadcast]:
-        """Entries whose next early copies are due, at most `count_max`, oldest first. Give each back with `sent_early`."""
+    def take_early(self, now: float, overhead: int, budget: int) -> list[Broadcast]:
+        """Entries whose next early copies are due, oldest first, until `budget` bytes. Give each to `sent_early`."""
         due: list[Broadcast] = []
-        while len(due) < count_max and self.early_deadline() <= now:
-            due.append(heappop(self._early)[2])
+        while budget > 0 and self.early_deadline() <= now:
+            entry = heappop(self._early)[2]
+            budget -= overhead + len(entry.message)
+            due.append(entry)
         return due
 
     def sent_early(self, entry: Broadcast, now: float, sent_to: list[Address]) -> None:

@@ -113,6 +113,8 @@ class MemberTable:
     def pick(self, count: int, wanted: Callable[[Member], bool]) -> list[Member]:
         """Up to `count` different random members that are `wanted` (§14.4)."""
         size = len(self.order)
+        if count < 1:
+            return []
         if size < 3 * count:
             return [m for m in self._rng.sample(self.order, size) if wanted(m)][:count]
         picked: list[Member] = []

@@ -66,10 +66,10 @@ class Lower(Protocol):
     def join(self, addresses: list[Address], done: JoinDone, now: float, out: list[Effect]) -> None:
         """Push/pull with all of them."""
 
-    def leave(self, timeout_s: float, done: Done, now: float, out: list[Effect]) -> None:
-        """Say goodbye; `done` when it was gossiped, or after `timeout_s`."""
+    def leave(self, done: Done, now: float, out: list[Effect]) -> None:
+        """Say goodbye; `done` once it was gossiped in full, which is at once if nobody is there to hear it."""
 
-    def update_meta(self, timeout_s: float, done: Done, now: float, out: list[Effect]) -> None:
+    def update_meta(self, done: Done, now: float, out: list[Effect]) -> None:
         """Announce the layer's new metadata; `done` as in `leave`."""
 
     def anyone_up(self) -> bool:

@@ -1,0 +1,204 @@
+"""Node: the whole protocol of one cluster member. It computes and never acts (docs/architecture.md).
+
+Inputs come with the time and run to the end; what should happen in the world comes back as effects, in order.
+Two programs drive it: the daemon, with sockets and real time, and the simulator, with a heap of events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from gossipd.addresses import Address
+from gossipd.commands import Command
+from gossipd.effects import Effect, Rejected
+from gossipd.errors import WireError
+from gossipd.events import MemberInfo
+from gossipd.serf.config import SerfConfig
+from gossipd.serf.serf import Serf
+from gossipd.swim.config import SwimConfig
+from gossipd.swim.gossiper import Gossiper
+from gossipd.swim.membership import Membership
+from gossipd.swim.prober import Prober
+from gossipd.wire import messages as m
+from gossipd.wire.codec import decode, encode
+from gossipd.wire.packet import Envelope
+from gossipd.wire.secure import Keyring
+from gossipd.wire.stream import StreamDecoder, seal_stream
+
+UNEXPECTED = "unexpected message"
+_Handler = Callable[[bytes, Address, float, list[Effect]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    swim: SwimConfig
+    serf: SerfConfig
+
+
+class Node:
+    """`rng` gives every random choice, `entropy` the nonces of encryption. See docs/architecture.md for the contract."""
+
+    def __init__(self, config: NodeConfig, rng: Random, entropy: Callable[[int], bytes]) -> None:
+        swim = config.swim
+        self.config = config
+        self.keyring = Keyring(list(swim.keys)) if swim.keys else None
+        self._envelope = Envelope(self.keyring, swim.label.encode(), swim.compress, entropy,
+                                  verify_incoming=swim.verify_incoming, verify_outgoing=swim.verify_outgoing)
+        self._membership = Membership(swim, self._envelope, rng)
+        self._swim = self._membership.swim
+        self.prober: Prober = self._membership.prober
+        self.gossiper: Gossiper = self._membership.gossiper
+        self.serf = Serf(config.serf, self._membership, rng)
+        self.counters: dict[str, int] = {}          # rejections by reason
+
+    @property
+    def name(self) -> str:
+        return self.config.swim.name
+
+    def start(self, now: float) -> list[Effect]:
+        out: list[Effect] = []
+        self._membership.start(self.serf, now, out)
+        self.serf.start(now, out)
+        return out
+
+    # packets
+
+    def receive_datagram(self, data: bytes, source: Address, now: float) -> list[Effect]:
+        """Never raises on what a peer sent: it is counted and reported."""
+        out: list[Effect] = []
+        try:
+            parts, unusable = self._envelope.open(data)
+        except WireError as error:
+            self._reject(error, source, out)
+            return out
+        for error in unusable:
+            self._reject(error, source, out)
+        if len(parts) > 1:
+            parts.sort(key=_alive_first)
+        for part in parts:
+            try:
+                self._receive(part, source, now, out)
+            except WireError as error:
+                self._reject(error, source, out)
+        return out
+
+    def _receive(self, part: bytes, source: Address, now: float, out: list[Effect]) -> None:
+        if part[0] == m.USER:
+            self.serf.on_user_message(part[1:], source, now, out)
+            return
+        message = decode(part)
+        match message:
+            case m.Ping():
+                self.prober.on_ping(message, source, now, out)
+            case m.Ack():
+                self.prober.on_ack(message, source, now, out)
+            case m.Alive():
+                self._swim.on_alive(message, source, now, out)
+            case m.Suspect():
+                self._swim.on_suspect(message, source, now, out)
+            case m.Dead():
+                self._swim.on_dead(message, source, now, out)
+            case m.IndirectPing():
+                self.prober.on_indirect_ping(message, source, now, out)
+            case m.Nack():
+                self.prober.on_nack(message, source, now, out)
+            case _:
+                raise WireError(UNEXPECTED, type(message).__name__)
+
+    def port_refused(self, to: Address, now: float) -> list[Effect]:
+        """The host at `to` says that nobody listens on the port that a packet of ours went to."""
+        out: list[Effect] = []
+        self.prober.on_refused(to, now, out)
+        return out
+
+    # streams
+
+    def stream_decoder(self, dialled: bool) -> StreamDecoder:
+        return StreamDecoder(self._envelope, dialled=dialled)
+
+    def receive_stream(self, message: m.Message, source: Address, now: float) -> tuple[bytes, list[Effect]]:
+        """A peer that dialled us sent this. Returns what to write back, b"" for nothing; then close."""
+        out: list[Effect] = []
+        reply = b""
+        try:
+            match message:
+                case m.Ping() if message.node in ("", self.name):
+                    reply = encode(m.Ack(message.seq))
+                case m.PushPull():
+                    reply = self._membership.sync.respond(message, source, now, out)
+                case m.User():
+                    if message.payload:
+                        self.serf.on_user_message(message.payload, source, now, out)
+                case _:
+                    raise WireError(UNEXPECTED, f"{type(message).__name__} on a stream")
+        except WireError as error:
+            self._reject(error, source, out)
+        return (self._seal_reply(reply) if reply else b""), out
+
+    def stream_failed(self, error: WireError, source: Address) -> tuple[bytes, list[Effect]]:
+        """A peer's request could not be read or unwrapped. Returns the err reply to write back."""
+        out: list[Effect] = []
+        self._reject(error, source, out)
+        return self._seal_reply(encode(m.Err(str(error)))), out
+
+    def exchange_done(self, id: int, message: m.Message | None, failure: str, now: float) -> list[Effect]:
+        """The answer to an `OpenExchange`, or None and what failed: "refused", "timeout", "closed" or a sentence."""
+        out: list[Effect] = []
+        self._membership.exchanges.finished(id, message, failure, now, out)
+        return out
+
+    def _seal_reply(self, reply: bytes) -> bytes:
+        return seal_stream(self._envelope, reply, dialled=False)
+
+    # commands and time
+
+    def command(self, command: Command, now: float) -> list[Effect]:
+        """Raises CommandError before changing anything. Otherwise one `Reply` comes, now or later."""
+        out: list[Effect] = []
+        self.serf.command(command, now, out)
+        return out
+
+    def next_deadline(self) -> float:
+        """When `advance` has work: seconds, monotonic; inf when idle."""
+        return min(self.prober.next_deadline(), self.gossiper.next_deadline(), self.serf.next_deadline())
+
+    def advance(self, now: float) -> list[Effect]:
+        """Do what is due, in all machines. The daemon drives each by itself instead."""
+        out: list[Effect] = []
+        for machine in (self.prober, self.gossiper, self.serf):
+            if machine.next_deadline() <= now:
+                machine.advance(now, out)
+        return out
+
+    # what is known
+
+    def members(self) -> list[MemberInfo]:
+        return self.serf.member_infos()
+
+    def member(self, name: str) -> MemberInfo | None:
+        return self.serf.member_info(name)
+
+    @property
+    def members_version(self) -> int:
+        """Goes up whenever `members` would answer differently."""
+        return self._swim.version + self.serf.version
+
+    @property
+    def left(self) -> bool:
+        """A graceful leave is complete."""
+        return self.serf.left
+
+    def stats(self) -> dict[str, str]:
+        """Spec serf §17: numbers as text."""
+        return {**self.serf.stats(), "health_score": str(self._swim.awareness.score),
+                "encrypted": "true" if self.keyring is not None and self.keyring.keys else "false"}
+
+    def _reject(self, error: WireError, source: Address, out: list[Effect]) -> None:
+        self.counters[error.reason] = self.counters.get(error.reason, 0) + 1
+        out.append(Rejected(error.reason, source, str(error)))
+
+
+def _alive_first(part: bytes) -> bool:
+    return part[0] != m.ALIVE
