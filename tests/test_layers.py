@@ -15,7 +15,7 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-LEAVES = ("errors", "addresses", "timers", "events", "effects", "commands")
+LEAVES = ("errors", "addresses", "timers", "events", "effects", "commands", "regex", "filters")
 ABOVE: dict[str, tuple[str, ...]] = {
     # part of the program -> the parts it may import, besides itself
     **dict.fromkeys(LEAVES, LEAVES),
@@ -28,10 +28,11 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "node": (*LEAVES, "wire", "swim", "serf"),
     "config": (*LEAVES, "paths", "hooks", "swim.config", "serf.config"),
     "rpc.codec": (),
+    "rpc.plain": (),
     "rpc": (*LEAVES, "rpc.codec"),
     "daemon": (*LEAVES, "paths", "hooks", "wire", "swim", "serf", "mdns", "node", "config", "rpc"),
-    "ctl": ("errors", "paths", "rpc.codec"),
-    "client": ("errors", "paths", "rpc.codec"),
+    "ctl": ("errors", "paths", "client"),
+    "client": ("errors", "paths", "rpc.plain"),
     "__main__": ("daemon",),
     "": (),
 }
@@ -41,12 +42,14 @@ WORLD = {
     "trio": ("daemon",),
     "signal": ("daemon", "ctl"),
     "socket": ("daemon", "ctl", "client"),
+    "_socket": ("client",),
+    "_signal": ("ctl",),
     "time": ("daemon", "ctl", "client"),
     "os": ("daemon", "ctl", "client", "paths", "config"),
     "pathlib": ("daemon",),
     **dict.fromkeys(("logging", "subprocess", "threading", "asyncio", "select", "selectors", "ssl"), ("daemon",)),
     **dict.fromkeys(("secrets", "uuid", "tempfile", "shutil", "sdnotify"), ("daemon",)),
-    "msgpack": ("wire", "rpc.codec"),
+    "msgpack": ("wire", "rpc.codec", "rpc.plain"),
     "cryptography": ("wire.secure",),
     "dns": ("mdns.messages",),
     "tomllib": ("config",),

@@ -1,0 +1,47 @@
+"""Which events someone wants to hear of: Serf's filter lists, as streams and handlers write them (spec rpc §7)."""
+
+from __future__ import annotations
+
+from gossipd.errors import CommandError
+from gossipd.events import (
+    MEMBER_FAILED,
+    MEMBER_JOIN,
+    MEMBER_LEAVE,
+    MEMBER_REAP,
+    MEMBER_UPDATE,
+    Event,
+    MemberEvent,
+    UserEvent,
+)
+
+ANY = "*"
+USER = "user"
+QUERY = "query"
+KINDS = (ANY, MEMBER_JOIN, MEMBER_LEAVE, MEMBER_FAILED, MEMBER_UPDATE, MEMBER_REAP, USER, QUERY)
+
+EventFilter = tuple[str, str]
+"""Kind and name. The name, of a user event or query, is "" for any."""
+
+
+def parse_filters(words: str) -> tuple[EventFilter, ...]:
+    """`member-join,user:deploy` and the like; "" means everything. Raises CommandError with Serf's text."""
+    return tuple(_parse(word) for word in (words or ANY).split(","))
+
+
+def _parse(word: str) -> EventFilter:
+    kind, colon, name = word.partition(":")
+    if kind not in KINDS or (colon and kind not in (USER, QUERY)):
+        raise CommandError("Invalid event filter")
+    return kind, name
+
+
+def kind_and_name(event: Event) -> EventFilter:
+    """What a filter looks at. The name of member events is ""."""
+    if isinstance(event, MemberEvent):
+        return event.kind, ""
+    return (USER if isinstance(event, UserEvent) else QUERY), event.name
+
+
+def wanted(filters: tuple[EventFilter, ...], event: Event) -> bool:
+    kind, name = kind_and_name(event)
+    return any(k == ANY or (k == kind and (not n or n == name)) for k, n in filters)
