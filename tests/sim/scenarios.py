@@ -1,0 +1,455 @@
+"""Scenarios by name: a world, what is done to it, what is measured and what must hold.
+
+Each is deterministic for its settings; `python -m tests.sim --scenario NAME --seed S` repeats a run exactly.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from gossipd.events import MEMBER_FAILED, MEMBER_LEAVE
+from gossipd.wire import messages as m
+from gossipd.wire.packet import Envelope
+from tests.sim.checkers import (
+    Agreement,
+    ClockWatch,
+    crashes_missed,
+    everyone_sees,
+    false_failures,
+    heard,
+    odd_events,
+    status_at,
+)
+from tests.sim.network import Quality
+from tests.sim.real import real_world
+from tests.sim.trace import Trace
+from tests.sim.world import World
+
+
+@dataclass(slots=True)
+class Settings:
+    """What the command line may change. None: the scenario's own choice."""
+
+    seed: int = 1
+    nodes: int | None = None
+    seconds: float | None = None
+    loss: float | None = None
+    trace: Trace | None = None
+
+
+@dataclass(slots=True)
+class Run:
+    """One run: facts to report and problems found."""
+
+    name: str
+    settings: Settings
+    nodes: int
+    seconds: float
+    world: World = field(init=False)
+    agreement: Agreement = field(init=False)
+    clocks: ClockWatch = field(init=False)
+    facts: dict[str, object] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def begin(self, *, acquainted: bool = True, nodes: int | None = None, quality: Quality | None = None,
+              **settings: Any) -> World:
+        """A new world for this run; what was asked for on the command line goes over `quality`."""
+        quality = quality or Quality()
+        if self.settings.loss is not None:
+            quality.loss = self.settings.loss
+        self.world = real_world(self.settings.seed, self.nodes if nodes is None else nodes, quality,
+                                acquainted=acquainted, trace=self.settings.trace, **settings)
+        self.agreement = Agreement(self.world)
+        self.clocks = ClockWatch(self.world)
+        self.clocks.begin()
+        return self.world
+
+    def expect(self, holds: bool, otherwise: str) -> None:
+        if not holds:
+            self.problems.append(otherwise)
+
+    def agree(self, within_s: float, step_s: float = 0.05) -> float | None:
+        """Wait until everybody agrees who is alive; a problem if that takes too long. Seconds."""
+        took = self.world.wait_for(self.agreement.holds, within_s, step_s)
+        if took is None:
+            self.problems.append(f"no agreement within {within_s:g} s")
+            self.problems += self.agreement.disagreements()[:5]
+        return took
+
+    def finish(self) -> Run:
+        """The checks that hold in every world."""
+        self.problems += false_failures(self.world) + odd_events(self.world) + self.clocks.problems
+        return self
+
+    @property
+    def command_line(self) -> str:
+        given = self.settings
+        words = ["python", "-m", "tests.sim", "--scenario", self.name, "--seed", str(given.seed),
+                 "--nodes", str(self.nodes)]
+        if given.seconds is not None:
+            words += ["--seconds", f"{given.seconds:g}"]
+        if given.loss is not None:
+            words += ["--loss", f"{given.loss:g}"]
+        return shlex.join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    play: Callable[[Run], None]
+    nodes: int
+    seconds: float              # virtual time that it takes, or at most takes
+
+    @property
+    def about(self) -> str:
+        return (self.play.__doc__ or "").strip().splitlines()[0]
+
+
+# coming and going
+
+
+def joins(run: Run) -> None:
+    """All nodes start within 50 ms and join the first one at once: soon all agree, and nobody is left out."""
+    world = run.begin(acquainted=False, nodes=1)
+    for number in range(1, run.nodes):
+        world.at(world.now + 0.05 * world.rng.random(), _start_and_join, world, f"n{number}", "n0")
+    run.facts["agreed_after_s"] = run.agree(run.seconds)
+    world.run_for(1.0)
+    run.expect(run.agreement.holds(), "agreement did not last")
+
+
+def leave(run: Run) -> None:
+    """A node leaves gracefully: all see it left, nobody sees it fail."""
+    world, name = run.begin(), "n1"
+    world.run_until(5.0)
+    id = world.leave(name)
+    world.run_for(run.seconds)
+    told = heard(world, name, MEMBER_LEAVE, 5.0)
+    _report_times(run, told)
+    run.expect(id in world.hosts[name].replies, "the leave command had no reply")
+    run.expect(everyone_sees(world, name, "left"), f"{name} is not left at everybody")
+    run.expect(not heard(world, name, MEMBER_FAILED), f"{name} failed at {list(heard(world, name, MEMBER_FAILED))[:5]}")
+    run.expect(len(told) == run.nodes - 1, f"only {len(told)} were told that {name} left")
+
+
+def force_leave(run: Run) -> None:
+    """A failed node is declared left by force, then another one is pruned; a living one objects and stays."""
+    world = run.begin()
+    world.run_until(5.0)
+    for name in ("n1", "n2"):
+        world.crash(name)
+    gone = world.wait_for(lambda: everyone_sees(world, "n1", "failed") and everyone_sees(world, "n2", "failed"), 60.0)
+    run.expect(gone is not None, "the crashes were not seen by all")
+    world.force_leave("n0", "n1")
+    run.facts["left_after_s"] = took = world.wait_for(lambda: everyone_sees(world, "n1", "left"), 10.0)
+    run.expect(took is not None, "n1 is not left at everybody")
+    world.force_leave("n0", "n2", prune=True)
+    run.facts["pruned_after_s"] = took = world.wait_for(lambda: everyone_sees(world, "n2", ""), 10.0)
+    run.expect(took is not None, "n2 was not pruned everywhere")
+    world.force_leave("n0", "n3")
+    world.run_for(run.seconds)
+    run.expect(everyone_sees(world, "n3", "alive"), "the living n3 did not object to its leave")
+    run.expect(not heard(world, "n3", MEMBER_LEAVE), "somebody heard that the living n3 left")
+
+
+# failing
+
+
+def crash(run: Run) -> None:
+    """A process dies and its machine refuses its port: all see it within seconds."""
+    world, name = run.begin(), "n1"
+    world.at(5.0, world.crash, name)
+    world.run_until(5.0 + run.seconds)
+    _report_times(run, heard(world, name, MEMBER_FAILED, 5.0))
+    run.problems += crashes_missed(world, name, 5.0)
+
+
+def crashes(run: Run) -> None:
+    """A tenth of all processes die at the same moment: all the others see each of them."""
+    world = run.begin()
+    names = [f"n{number}" for number in range(1, run.nodes, 10)]
+    world.run_until(5.0)
+    for name in names:
+        world.crash(name)
+    world.run_for(run.seconds)
+    times = {f"{name} {seen}": at for name in names for seen, at in heard(world, name, MEMBER_FAILED, 5.0).items()}
+    _report_times(run, times)
+    for name in names:
+        run.problems += crashes_missed(world, name, 5.0)
+    run.agree(1.0)
+
+
+def silence(run: Run) -> None:
+    """A machine dies without a word: Lifeguard's suspicion runs its course, then all see it."""
+    world, name = run.begin(), "n1"
+    world.at(5.0, world.silence, name)
+    world.run_until(5.0 + run.seconds)
+    _report_times(run, heard(world, name, MEMBER_FAILED, 5.0))
+    run.problems += crashes_missed(world, name, 5.0)
+
+
+def restart(run: Run) -> None:
+    """A process is started again within the grace: nobody ever sees it fail."""
+    world, name = run.begin(), "n1"
+    pause_s = 0.4
+    for round_ in range(10):
+        start = 5.0 + 10.0 * round_
+        world.at(start, world.crash, name)
+        world.at(start + pause_s, _restart_and_join, world, name, "n0")
+    world.run_until(5.0 + 100.0)
+    failed = heard(world, name, MEMBER_FAILED)
+    run.expect(not failed, f"{len(failed)} saw it fail: {failed}")
+    run.agree(1.0)
+
+
+def firewall(run: Run) -> None:
+    """One node's packets to another are rejected by a firewall: that alone kills nobody."""
+    world = run.begin()
+    world.run_until(5.0)
+    world.network.reject("n1", "n2")
+    world.run_for(run.seconds)
+    run.facts["suspected"] = sum("suspect" in text for _, _, text in world.hosts["n2"].notices)
+    run.agree(1.0)
+
+
+def loss(run: Run) -> None:
+    """One packet in twenty is lost: nobody is called dead."""
+    world = run.begin(quality=Quality(loss=0.05, reorder=0.01, duplicate=0.01))
+    world.run_until(run.seconds)
+    run.facts["refutations"] = _refutations(world)
+    run.agree(30.0)
+
+
+def one_way(run: Run) -> None:
+    """One link works in one direction only: relayed pings see that nobody is dead."""
+    world = run.begin()
+    world.run_until(5.0)
+    world.network.cut("n1", "n2")
+    world.run_for(run.seconds)
+    run.agree(1.0)
+
+
+def partition(run: Run) -> None:
+    """The network splits in two and heals: both sides see the other fail, and then come back, by Serf's reconnects."""
+    world = run.begin()
+    half = [f"n{number}" for number in range(run.nodes // 2)]
+    rest = [f"n{number}" for number in range(run.nodes // 2, run.nodes)]
+    world.run_until(5.0)
+    world.split(half, rest)
+    world.run_for(run.seconds / 2)
+    for mine, others in ((half, rest), (rest, half)):
+        seen = all(status_at(world.hosts[one], other) == "failed" for one in mine for other in others)
+        run.expect(seen, f"those around {mine[0]} do not see all the others fail")
+    world.heal()
+    run.facts["whole_again_after_s"] = run.agree(run.seconds / 2, step_s=0.25)
+
+
+def flapping(run: Run) -> None:
+    """A node stops for moments again and again: it is suspected, refutes each time, and is never called dead."""
+    world, name = run.begin(), "n1"
+    for round_ in range(int(run.seconds / 6)):
+        world.at(5.0 + 6.0 * round_, world.pause, name)
+        world.at(8.0 + 6.0 * round_, world.resume, name)
+    world.run_until(5.0 + run.seconds + 5.0)
+    run.facts["refutations"] = _refutations(world)
+    run.expect(_refutations(world) > 0, f"{name} was never suspected: this run shows nothing")
+    failed = heard(world, name, MEMBER_FAILED)
+    run.expect(not failed, f"{len(failed)} saw it fail: {failed}")
+    run.agree(10.0)
+
+
+def slow(run: Run) -> None:
+    """One node is so slow that it thinks everybody else is dead: the healthy ones stay alive (Lifeguard)."""
+    world, name = run.begin(), "n1"
+    world.at(5.0, world.slow, name, 0.25)
+    world.at(5.0 + run.seconds, world.slow, name, 0.0)
+    world.run_until(5.0 + run.seconds)
+    run.facts["health_score"] = world.hosts[name].core.stats()["health_score"]
+    run.facts["refutations"] = _refutations(world)
+    run.agree(60.0)
+
+
+def stutter(run: Run) -> None:
+    """A tenth of the nodes stand still most of the time, at random: those that never stop are never called dead."""
+    world = run.begin()
+    stutterers = [f"n{number}" for number in range(0, run.nodes, 10)]
+
+    def stop(name: str) -> None:
+        if world.now < 5.0 + run.seconds:
+            world.pause(name)
+            world.at(world.now + 0.5 + 15.0 * world.rng.random(), go_on, name)
+
+    def go_on(name: str) -> None:
+        world.resume(name)
+        world.at(world.now + 0.05 + 2.0 * world.rng.random(), stop, name)
+
+    for name in stutterers:
+        world.at(5.0 + world.rng.random(), stop, name)
+    world.run_until(5.0 + run.seconds + 20.0)
+    run.facts["refutations"] = _refutations(world)
+    run.agree(90.0, step_s=0.25)
+
+
+# hostile networks
+
+
+def corruption(run: Run) -> None:
+    """One packet in ten is damaged, without encryption: nothing breaks, and when it ends all agree again."""
+    _corrupted(run)
+    run.facts["ghosts"] = len({member.name for host in run.world.hosts.values() for member in host.core.members()}
+                              - run.world.hosts.keys())
+
+
+def corruption_encrypted(run: Run) -> None:
+    """One packet in ten is damaged, with encryption: each is rejected, and nobody is called dead."""
+    _corrupted(run, keys=(bytes(range(16)),))
+
+
+def _corrupted(run: Run, **settings: Any) -> None:
+    world = run.begin(quality=Quality(corrupt=0.1), **settings)
+    world.run_until(run.seconds)
+    world.network.quality.corrupt = 0.0
+    rejected = sum((host.rejected for host in world.hosts.values()), Counter[str]())
+    run.facts["rejected"] = dict(sorted(rejected.items()))
+    run.expect(rejected.total() > 0, "nothing was rejected: this run shows nothing")
+    run.agree(60.0)
+
+
+def mess(run: Run) -> None:
+    """Everything at once at random: loss, crashes, restarts, stops, splits, leaves. When it ends all agree again."""
+    world = run.begin(quality=Quality(loss=0.02, duplicate=0.02, reorder=0.02))
+
+    def mishap() -> None:
+        if world.now >= run.seconds:
+            return
+        name = f"n{world.rng.randrange(1, run.nodes)}"
+        _mishap(world, name)
+        world.at(world.now + 2.0 * world.rng.random() + 0.1, mishap)
+
+    world.at(5.0, mishap)
+    world.run_until(run.seconds + 30.0)
+    world.heal()
+    for host in world.hosts.values():
+        if host not in world.running():
+            _restart_and_join(world, host.name, "n0")
+    run.facts["whole_again_after_s"] = run.agree(180.0, step_s=0.25)
+
+
+def _mishap(world: World, name: str) -> None:
+    host = world.hosts[name]
+    if host not in world.running():
+        _restart_and_join(world, name, "n0")
+        return
+    match world.rng.randrange(5):
+        case 0:
+            world.crash(name)
+        case 1:
+            world.silence(name)
+        case 2:
+            world.pause(name)
+            world.at(world.now + 10.0 * world.rng.random(), world.resume, name)
+        case 3:
+            world.leave(name)
+        case 4:
+            world.split([name])
+            world.at(world.now + 10.0 * world.rng.random(), world.heal)
+
+
+# costs
+
+
+def quiet(run: Run) -> None:
+    """Nothing happens, for the cost of it: nobody fails, and only probes and push/pulls travel."""
+    world = run.begin()
+    world.run_until(run.seconds)
+    packets = sum(host.sent_packets for host in world.hosts.values())
+    run.facts["packets_per_node_s"] = round(packets / run.nodes / run.seconds, 3)
+    sent_bytes = sum(host.sent_bytes for host in world.hosts.values())
+    run.facts["bytes_per_node_s"] = round(sent_bytes / run.nodes / run.seconds, 1)
+    run.expect(not any(heard(world, name, MEMBER_FAILED) for name in world.hosts), "somebody failed")
+
+
+def eager(run: Run) -> None:
+    """The same joins and crashes with and without eager first copies: the updates sent do not become more."""
+    counts = {}
+    for eagerly in (False, True):
+        world = run.begin(acquainted=False, nodes=1, eager=eagerly)
+        counts[eagerly] = sent = Counter[int]()
+        _count_updates(world, sent)
+        for number in range(1, run.nodes):
+            world.at(0.1 * number, _start_and_join, world, f"n{number}", "n0")
+        world.at(0.1 * run.nodes + 10.0, world.crash, "n1")
+        world.run_until(0.1 * run.nodes + run.seconds)
+        run.agree(10.0)
+        run.facts["eager_updates" if eagerly else "plain_updates"] = sent.total()
+    run.expect(counts[True].total() <= 1.05 * counts[False].total(), f"more updates: {counts}")
+
+
+def _count_updates(world: World, sent: Counter[int]) -> None:
+    envelope = Envelope(None, b"", False, lambda size: bytes(size))
+
+    def look(_host: object, data: bytes, _to: object) -> None:
+        for part in envelope.open(data)[0]:
+            if part[0] in (m.ALIVE, m.SUSPECT, m.DEAD, m.USER):
+                sent[part[0]] += 1
+
+    world.taps.append(look)
+
+
+# helpers
+
+
+def _start_and_join(world: World, name: str, seed: str) -> None:
+    world.add(name)
+    world.join(name, seed)
+
+
+def _restart_and_join(world: World, name: str, seed: str) -> None:
+    world.restart(name)
+    world.join(name, seed)
+
+
+def _report_times(run: Run, times: dict[str, float]) -> None:
+    if times:
+        ordered = sorted(times.values())
+        run.facts["first_s"], run.facts["last_s"] = round(ordered[0], 3), round(ordered[-1], 3)
+        run.facts["median_s"] = round(median(ordered), 3)
+
+
+def _refutations(world: World) -> int:
+    return sum(text.startswith("refuting") for host in world.hosts.values() for _, _, text in host.notices)
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "joins": Scenario(joins, nodes=50, seconds=8.0),
+    "leave": Scenario(leave, nodes=20, seconds=8.0),
+    "force-leave": Scenario(force_leave, nodes=10, seconds=15.0),
+    "crash": Scenario(crash, nodes=20, seconds=10.0),
+    "crashes": Scenario(crashes, nodes=50, seconds=40.0),
+    "silence": Scenario(silence, nodes=20, seconds=40.0),
+    "restart": Scenario(restart, nodes=20, seconds=100.0),
+    "firewall": Scenario(firewall, nodes=20, seconds=120.0),
+    "loss": Scenario(loss, nodes=50, seconds=600.0),
+    "one-way": Scenario(one_way, nodes=10, seconds=120.0),
+    "partition": Scenario(partition, nodes=20, seconds=240.0),
+    "flapping": Scenario(flapping, nodes=20, seconds=60.0),
+    "slow": Scenario(slow, nodes=20, seconds=120.0),
+    "stutter": Scenario(stutter, nodes=30, seconds=120.0),
+    "corruption": Scenario(corruption, nodes=20, seconds=60.0),
+    "corruption-encrypted": Scenario(corruption_encrypted, nodes=20, seconds=60.0),
+    "mess": Scenario(mess, nodes=20, seconds=120.0),
+    "quiet": Scenario(quiet, nodes=1000, seconds=10.0),
+    "eager": Scenario(eager, nodes=20, seconds=30.0),
+}
+
+
+def play(name: str, settings: Settings) -> Run:
+    """Run a scenario to its end and check it."""
+    scenario = SCENARIOS[name]
+    run = Run(name, settings, settings.nodes or scenario.nodes, settings.seconds or scenario.seconds)
+    scenario.play(run)
+    return run.finish()
