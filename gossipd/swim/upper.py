@@ -8,6 +8,7 @@ from typing import Protocol
 from gossipd.addresses import Address
 from gossipd.effects import Effect
 from gossipd.swim.broadcasts import BroadcastQueue, Done
+from gossipd.swim.config import SwimConfig
 from gossipd.swim.members import Member, MemberTable
 from gossipd.wire.messages import Alive
 
@@ -51,8 +52,14 @@ class Upper(Protocol):
 class Lower(Protocol):
     """What the layer above may ask of the membership layer."""
 
-    members: MemberTable
-    local: Member
+    @property
+    def config(self) -> SwimConfig: ...
+
+    @property
+    def members(self) -> MemberTable: ...
+
+    @property
+    def local(self) -> Member: ...
 
     def new_queue(self, limit: Callable[[], int]) -> BroadcastQueue: ...
 
