@@ -13,6 +13,7 @@ class WireError(GossipdError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+        self.detail = detail
 
 
 class CommandError(GossipdError):

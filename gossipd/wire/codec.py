@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from sys import intern
 
-from msgpack import ExtraData, OutOfData, Packer, Unpacker, unpackb
+from msgpack import ExtraData, OutOfData, Packer, StackError, Unpacker, unpackb
 
 from gossipd.errors import WireError
 from gossipd.wire.messages import (
     ACK,
     ALIVE,
     DEAD,
-    ERR,
     INDIRECT_PING,
     NACK,
     PING,
@@ -34,7 +33,7 @@ from gossipd.wire.messages import (
     Suspect,
     User,
 )
-from gossipd.wire.reasons import BAD_FIELD, BAD_TYPE, GARBAGE, TRUNCATED
+from gossipd.wire.reasons import BAD_FIELD, BAD_TYPE, GARBAGE, TOO_DEEP, TRUNCATED
 
 U32_MAX = 0xFFFFFFFF
 ITEMS_MAX = 64          # of any array or map in a message; the largest struct has 8 fields
@@ -124,7 +123,7 @@ def split_map(body: bytes, order: tuple[bytes, ...] = ()) -> tuple[dict[bytes, b
                     raise WireError(GARBAGE, "a map key that is no string")
                 values[key] = _skip(unpacker, body)
     except Exception as error:
-        raise _translate(error) from None
+        raise translate(error) from None
     return values, body[unpacker.tell():]
 
 
@@ -134,11 +133,16 @@ def split_list(body: bytes) -> list[bytes]:
     try:
         return [] if body[:1] == b"\xc0" else [_skip(unpacker, body) for _ in range(unpacker.read_array_header())]
     except Exception as error:
-        raise _translate(error) from None
+        raise translate(error) from None
+
+
+def skipper(bytes_max: int) -> Unpacker:
+    """An Unpacker for `skip` and `tell`: where does the next value end? Fed piece by piece it goes on where it was."""
+    return Unpacker(raw=True, strict_map_key=False, max_buffer_size=bytes_max, max_array_len=0, max_map_len=0)
 
 
 def _unpacker(body: bytes) -> Unpacker:
-    unpacker = Unpacker(raw=True, strict_map_key=False, max_buffer_size=max(len(body), 1), max_array_len=0)
+    unpacker = skipper(max(len(body), 1))
     unpacker.feed(body)
     return unpacker
 
@@ -149,10 +153,13 @@ def _skip(unpacker: Unpacker, body: bytes) -> bytes:
     return body[start:unpacker.tell()]
 
 
-def _translate(error: Exception) -> WireError:
+def translate(error: Exception) -> WireError:
+    """What an Unpacker raised, as a WireError."""
     if isinstance(error, WireError):
         return error
-    return WireError(TRUNCATED if isinstance(error, OutOfData) else GARBAGE, str(error))
+    if isinstance(error, OutOfData):
+        return WireError(TRUNCATED, str(error))
+    return WireError(TOO_DEEP if isinstance(error, StackError) else GARBAGE, str(error))
 
 
 def _unpack_slowly(body: bytes, order: tuple[bytes, ...], items_max: int) -> tuple[dict[bytes, object], bytes]:
@@ -356,7 +363,7 @@ def decode(message: bytes) -> Message:
 
 # Encoders: keys sorted by byte value; an empty byte array is nil; fields marked "omit" go when empty (spec §3.1)
 
-def _u32(number: int) -> int:
+def check_u32(number: int) -> int:
     """Guards incarnations and sequence numbers, which do not wrap here as they do in the reference (spec §20 H5)."""
     if 0 <= number <= U32_MAX:
         return number
@@ -371,7 +378,7 @@ def check_vsn(vsn: bytes) -> bytes | None:
 
 
 def encode_ping(ping: Ping) -> bytes:
-    fields: dict[bytes, object] = {b"Node": ping.node, b"SeqNo": _u32(ping.seq)}
+    fields: dict[bytes, object] = {b"Node": ping.node, b"SeqNo": check_u32(ping.seq)}
     _add_source(fields, ping)
     return b"\x00" + pack(fields)
 
@@ -387,7 +394,7 @@ def _add_source(fields: dict[bytes, object], message: Ping | IndirectPing) -> No
 
 def encode_indirect_ping(ping: IndirectPing) -> bytes:
     fields: dict[bytes, object] = {
-        b"Nack": ping.nack, b"Node": ping.node, b"Port": ping.port, b"SeqNo": _u32(ping.seq),
+        b"Nack": ping.nack, b"Node": ping.node, b"Port": ping.port, b"SeqNo": check_u32(ping.seq),
     }
     _add_source(fields, ping)
     fields[b"Target"] = ping.target or None
@@ -395,13 +402,13 @@ def encode_indirect_ping(ping: IndirectPing) -> bytes:
 
 
 def encode_ack(ack: Ack) -> bytes:
-    return b"\x02" + pack({b"Payload": ack.payload or None, b"SeqNo": _u32(ack.seq)})
+    return b"\x02" + pack({b"Payload": ack.payload or None, b"SeqNo": check_u32(ack.seq)})
 
 
 def encode_nack(nack: Nack) -> bytes:
     if nack.refused:
-        return b"\x0b" + pack({b"Refused": True, b"SeqNo": _u32(nack.seq)})
-    return b"\x0b" + pack({b"SeqNo": _u32(nack.seq)})
+        return b"\x0b" + pack({b"Refused": True, b"SeqNo": check_u32(nack.seq)})
+    return b"\x0b" + pack({b"SeqNo": check_u32(nack.seq)})
 
 
 def encode_err(err: Err) -> bytes:
@@ -410,7 +417,7 @@ def encode_err(err: Err) -> bytes:
 
 def encode_suspect(suspect: Suspect) -> bytes:
     fields: dict[bytes, object] = {
-        b"From": suspect.source, b"Incarnation": _u32(suspect.incarnation), b"Node": suspect.node,
+        b"From": suspect.source, b"Incarnation": check_u32(suspect.incarnation), b"Node": suspect.node,
     }
     if suspect.refused:
         fields[b"Refused"] = suspect.refused
@@ -419,7 +426,7 @@ def encode_suspect(suspect: Suspect) -> bytes:
 
 def encode_dead(dead: Dead) -> bytes:
     fields: dict[bytes, object] = {
-        b"From": dead.source, b"Incarnation": _u32(dead.incarnation), b"Node": dead.node,
+        b"From": dead.source, b"Incarnation": check_u32(dead.incarnation), b"Node": dead.node,
     }
     if dead.why:
         fields[b"Why"] = dead.why
@@ -429,7 +436,7 @@ def encode_dead(dead: Dead) -> bytes:
 def encode_alive(alive: Alive) -> bytes:
     return b"\x04" + pack({
         b"Addr": alive.addr or None,
-        b"Incarnation": _u32(alive.incarnation),
+        b"Incarnation": check_u32(alive.incarnation),
         b"Meta": alive.meta or None,
         b"Node": alive.node,
         b"Port": alive.port,
@@ -457,6 +464,3 @@ _ENCODERS: dict[type, Callable[..., bytes]] = {
 def encode(message: Message) -> bytes:
     """One message, its type byte first. Raises ValueError for numbers no peer can hold. PushPull: see stream.py."""
     return _ENCODERS[type(message)](message)
-
-
-STREAM_DECODERS: dict[int, Callable[[bytes], Message]] = {PING: decode_ping, ACK: decode_ack, ERR: decode_err}

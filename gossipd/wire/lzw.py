@@ -12,6 +12,7 @@ _WIDTH_MIN = 9
 _WIDTH_MAX = 12
 _LAST = 4095            # the encoder clears when it gets here; the decoder may fill the table up to and with it
 _CODES_PER_STEP = 4096
+_STEP_BYTES_MAX = 256 * 1024     # of plaintext: one code may stand for 4 KB
 
 
 def compress(plain: bytes) -> bytes:
@@ -88,7 +89,7 @@ class Decompressor:
         self.done = False                       # EOF was read; what follows it is ignored
 
     def step(self, codes: int) -> bytes:
-        """The plaintext of the next `codes` codes, at most; perhaps none. Raises WireError."""
+        """The plaintext of the next `codes` codes or fewer, about 256 KB at most, perhaps nothing. Raises WireError."""
         out: list[bytes] = []
         try:
             self._run(codes, out)
@@ -105,7 +106,7 @@ class Decompressor:
     def _run(self, codes: int, out: list[bytes]) -> None:
         data, position, value, bits = self._data, self._position, self._value, self._bits
         table, previous, width = self._table, self._previous, self._width
-        room = self._limit - self._size
+        room = min(self._limit - self._size, _STEP_BYTES_MAX)
         mask = (1 << width) - 1
         for _ in range(codes):
             if bits < width:

@@ -55,8 +55,9 @@ def wrap_compressed(message: bytes) -> bytes:
     return bytes([COMPRESS]) + pack({b"Algo": _LZW, b"Buf": compress(message)})
 
 
-def compressed_stream(fields: dict[bytes, object]) -> bytes:
-    """The LZW stream of a compress message's fields. Raises WireError."""
+def compressed_stream(body: bytes) -> bytes:
+    """The LZW stream inside a compress message, given without its type byte. Raises WireError."""
+    fields = unpack_map(body, _COMPRESS_ORDER)
     if take_uint(fields, b"Algo", 8) != _LZW:
         raise WireError(BAD_ALGORITHM, f"algorithm {fields[b'Algo']}")
     return take_bytes(fields, b"Buf")
@@ -191,8 +192,7 @@ class _Expansion:
     def _decompress(self, message: bytes) -> bytes:
         from gossipd.wire.lzw import decompress
 
-        stream = compressed_stream(unpack_map(message[1:], _COMPRESS_ORDER))
-        plain = decompress(stream, self.plain_left)
+        plain = decompress(compressed_stream(message[1:]), self.plain_left)
         self.plain_left -= len(plain)
         return plain
 
