@@ -1,0 +1,109 @@
+"""The daemon's life: subsystems start in order, one of them says that it is time to go, they stop in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from random import Random
+
+import trio
+
+from gossipd.addresses import format_address
+from gossipd.config.keyring import read_keyring
+from gossipd.config.schema import Config
+from gossipd.daemon.engine import Engine
+from gossipd.daemon.gossiper import keep_joining, run_gossiper
+from gossipd.daemon.identity import advertised_address, advertised_bytes, bind_address, node_name
+from gossipd.daemon.life import Life
+from gossipd.daemon.net import TcpListener, UdpPort, bind_gossip, connect_tcp
+from gossipd.daemon.prober import run_prober
+from gossipd.daemon.rpc import run_rpc
+from gossipd.daemon.rpcsocket import RpcListener, bind_rpc_tcp, bind_rpc_unix, rpc_socket_path
+from gossipd.daemon.signals import run_signals
+from gossipd.daemon.systemd import Notifier
+from gossipd.daemon.transport import run_transport
+from gossipd.node import Node, NodeConfig
+
+log = logging.getLogger("gossipd.app")
+
+
+class Sockets:
+    """Everything that is bound before READY. Raises GossipdError, and then nothing stays bound."""
+
+    def __init__(self, config: Config) -> None:
+        self.udp: UdpPort
+        self.tcp: TcpListener
+        self.rpc: list[RpcListener] = []
+        self.udp, self.tcp = bind_gossip(bind_address(config))
+        try:
+            self.rpc.append(bind_rpc_unix(rpc_socket_path(config.rpc.socket)))
+            if config.rpc.tcp:
+                self.rpc.append(bind_rpc_tcp(config.rpc.tcp, config.rpc.auth_key))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self.udp.close()
+        self.tcp.close()
+        for listener in self.rpc:
+            listener.close()
+
+
+def make_node(config: Config, sockets: Sockets) -> Node:
+    """Raises GossipdError."""
+    bound = sockets.udp.address
+    told = advertised_address(config, bound)
+    if told.address != bound:
+        log.info("advertising %s: %s", format_address(told.address), told.why)
+    keys = read_keyring(config.encryption.keyring_file) if config.encryption.keyring_file else ()
+    if config.encryption.key:
+        keys = (config.encryption.key,)
+    addr = advertised_bytes(config, told.address)
+    swim = config.swim_config(node_name(config), addr, told.address[1], bound[1], keys)
+    serf = config.serf_config()
+    serf.check()
+    return Node(NodeConfig(swim, serf), rng=Random(), entropy=os.urandom)
+
+
+async def run(config: Config) -> int:
+    """The exit code. Raises GossipdError if it cannot start."""
+    sockets = Sockets(config)
+    try:
+        node = make_node(config, sockets)
+        engine = Engine(node, sockets.udp, Life(), trio.lowlevel.current_clock().current_time, time.time)
+        async with trio.open_nursery() as root:
+            await serve(engine, config, sockets, root)
+            root.cancel_scope.cancel()
+    finally:
+        sockets.close()
+    return engine.life.exit_code
+
+
+async def serve(engine: Engine, config: Config, sockets: Sockets, root: trio.Nursery) -> None:
+    """From the first subsystem's start to the last one's end."""
+    notifier = Notifier()
+    tcp_timeout_s = engine.node.config.swim.tcp_timeout_s
+    await root.start(run_signals, engine, config.leave)
+    transport = await root.start(run_transport, engine, sockets.tcp, tcp_timeout_s)
+    prober = await root.start(run_prober, engine, connect_tcp)
+    gossiper = await root.start(run_gossiper, engine, connect_tcp, sockets.udp.address[1])
+    rpc = await root.start(run_rpc, engine, sockets.rpc)
+    engine.start()
+    if config.join.seeds:
+        root.start_soon(keep_joining, engine, config.join)
+    log.info("node %s at %s, rpc at %s", engine.name, format_address(sockets.udp.address), sockets.rpc[0].path)
+    notifier.ready(f"node {engine.name}")
+
+    await engine.life.ending.wait()
+    notifier.stopping("leaving the cluster" if not engine.life.over.is_set() else "stopping")
+    rpc.stop_accepting()
+    with trio.move_on_after(config.leave.timeout_s) as patience:
+        await engine.life.over.wait()
+    if patience.cancelled_caught:
+        log.error("leaving took longer than timeout_s=%.1f: stopping", config.leave.timeout_s)
+    for scope in (prober, gossiper, transport):
+        scope.cancel()
+    await rpc.close()
+    log.info("stopped exit_code=%d", engine.life.exit_code)

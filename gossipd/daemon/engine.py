@@ -1,0 +1,286 @@
+"""Between the core and the world: inputs go in, effects come out, and no task runs in between."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+import trio
+
+from gossipd import __version__
+from gossipd.addresses import Address, format_address
+from gossipd.commands import Command, Leave
+from gossipd.daemon.life import Life
+from gossipd.daemon.net import Port
+from gossipd.effects import Effect, Emit, Notice, OpenExchange, Rejected, Reply, SendDatagram
+from gossipd.errors import CommandError, WireError
+from gossipd.events import Event, MemberInfo
+from gossipd.node import Node
+from gossipd.wire.messages import Message
+from gossipd.wire.stream import StreamDecoder
+
+REJECTION_LOG_INTERVAL_S = 1.0      # at most one line for each reason in this time
+REJECTION_REASONS_MAX = 64          # reasons that are told apart; the core has about a dozen
+COMMANDS_MAX = 4096                 # commands whose reply is still to come
+
+log = logging.getLogger("gossipd.engine")
+
+Done = Callable[[object, str], None]
+"""(result, error): how a command ended; error is "" if it went well."""
+
+
+class Machine(Protocol):
+    def next_deadline(self) -> float: ...
+    def advance(self, now: float, out: list[Effect]) -> None: ...
+
+
+class Alarm:
+    """Sleeps until a machine's next deadline, however that moves meanwhile.
+
+    Moving a cancel scope's deadline costs a microsecond; waking a task to let it sleep again costs thirty.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._at = machine.next_deadline()
+        self._scope = trio.CancelScope()
+
+    async def ring(self) -> None:
+        self._at = self._machine.next_deadline()
+        with trio.CancelScope(deadline=self._at) as self._scope:
+            await trio.sleep_forever()
+
+    def follow(self) -> None:
+        """The machine's deadline may have moved."""
+        deadline = self._machine.next_deadline()
+        if deadline != self._at:
+            self._at = self._scope.deadline = deadline
+
+
+class Rejections:
+    """Which refusals become log lines: one a second for each reason, with the number of those left out."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+        self._silent: dict[str, int] = {}
+
+    def line(self, rejected: Rejected, now: float) -> str:
+        """What to log, "" for nothing."""
+        reason = rejected.reason
+        if reason not in self._last and len(self._last) >= REJECTION_REASONS_MAX:
+            reason = "other"
+        if now < self._last.get(reason, float("-inf")) + REJECTION_LOG_INTERVAL_S:
+            self._silent[reason] = self._silent.get(reason, 0) + 1
+            return ""
+        self._last[reason] = now
+        silent = self._silent.pop(reason, 0)
+        source = format_address(rejected.source)
+        more = f" more={silent}" if silent else ""
+        return f"dropped what a peer sent reason={rejected.reason!r} source={source} detail={rejected.detail!r}{more}"
+
+
+class Engine:
+    """Feeds the node and carries out what it asks for. Reading the node needs nobody's permission."""
+
+    def __init__(
+        self, node: Node, port: Port, life: Life, clock: Callable[[], float], wall: Callable[[], float]
+    ) -> None:
+        """`clock`: seconds, monotonic, trio's. `wall`: unix time."""
+        self.node, self.port, self.life, self.clock = node, port, life, clock
+        self.counters: dict[str, int] = {}
+        self._wall = wall
+        self._waiting: deque[Effect] = deque()
+        self._busy = False
+        self._alarms: list[Alarm] = []
+        self._replies: dict[int, Done] = {}
+        self._last_id = 0
+        self._listeners: list[Callable[[Event], None]] = []
+        self._dialers: dict[str, Callable[[OpenExchange], bool]] = {}
+        self._joiner: Callable[[list[str], bool, Done], bool] | None = None
+        self._rejections = Rejections()
+        self._routes: dict[type, Callable[..., None]] = {
+            OpenExchange: self._open, Emit: self._emit, Reply: self._reply, Rejected: self._rejected,
+            Notice: self._notice,
+        }
+
+    # --- who is there ------------------------------------------------------------------------------------------------
+
+    def alarm(self, machine: Machine) -> Alarm:
+        alarm = Alarm(machine)
+        self._alarms.append(alarm)
+        return alarm
+
+    def listen(self, hear: Callable[[Event], None]) -> None:
+        """`hear` gets every event at once and must not wait: it has its own bounded queue and overflow rule."""
+        self._listeners.append(hear)
+
+    def dial_with(self, purpose: str, dial: Callable[[OpenExchange], bool]) -> None:
+        """`dial` starts an exchange for `purpose`, or returns False if too many are under way."""
+        self._dialers[purpose] = dial
+
+    def join_with(self, join: Callable[[list[str], bool, Done], bool]) -> None:
+        """`join` looks names up and submits a Join, or returns False if too many joins are waiting."""
+        self._joiner = join
+
+    def count(self, what: str) -> None:
+        """Something worth knowing happened in a shell: `gossipctl info` shows how often."""
+        self.counters[what] = self.counters.get(what, 0) + 1
+
+    # --- inputs ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._carry_out(self.node.start(self.clock()))
+        self._follow()
+
+    def receive(self, data: bytes, source: Address) -> None:
+        """One datagram. The caller says when the batch is over, by `settle`."""
+        self._carry_out(self.node.receive_datagram(data, source, self.clock()))
+
+    def receive_batch(self) -> int:
+        """All that waits in the port, up to a limit: how many datagrams."""
+        count = self.port.drain(self.receive)
+        if self.port.has_errors:
+            for to in self.port.refusals():
+                self._carry_out(self.node.port_refused(to, self.clock()))
+        self._follow()
+        return count
+
+    def receive_stream(self, message: Message, source: Address) -> bytes:
+        """One message by stream: the bytes to answer."""
+        reply, effects = self.node.receive_stream(message, source, self.clock())
+        self._carry_out(effects)
+        self._follow()
+        return reply
+
+    def stream_failed(self, error: WireError, source: Address) -> bytes:
+        reply, effects = self.node.stream_failed(error, source)
+        self._carry_out(effects)
+        return reply
+
+    def stream_decoder(self, dialled: bool) -> StreamDecoder:
+        return self.node.stream_decoder(dialled)
+
+    def exchange_done(self, id: int, message: Message | None, failure: str) -> None:
+        self._carry_out(self.node.exchange_done(id, message, failure, self.clock()))
+        self._follow()
+
+    def advance(self, machine: Machine) -> None:
+        out: list[Effect] = []
+        machine.advance(self.clock(), out)
+        self._carry_out(out)
+        self._follow()
+
+    # --- requests: the Backend of rpc sessions -----------------------------------------------------------------------
+
+    def submit(self, make: Callable[[int], Command], done: Done) -> None:
+        """Run a command; `done` is called exactly once, perhaps before this returns. Raises CommandError."""
+        if len(self._replies) >= COMMANDS_MAX:
+            raise CommandError(f"more than {COMMANDS_MAX} requests are under way")
+        self._last_id += 1
+        id = self._last_id
+        self._replies[id] = done
+        try:
+            effects = self.node.command(make(id), self.clock())
+        except CommandError:
+            del self._replies[id]
+            raise
+        self._carry_out(effects)
+        self._follow()
+
+    def join(self, addresses: list[str], replay: bool, done: Done) -> None:
+        """Join by names or addresses. Raises CommandError."""
+        if self._joiner is None or not self._joiner(addresses, replay, done):
+            raise CommandError("too many joins are under way")
+
+    def leave(self, done: Done) -> None:
+        """Leave gracefully; the daemon ends after `done`. Raises CommandError if a leave is under way."""
+        self.submit(Leave, partial(self._left, done))
+        self.life.leave_begun()
+
+    def _left(self, done: Done, result: object, error: str) -> None:
+        done(result, error)
+        self.life.leave_over(error)
+
+    # --- answers -----------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    @property
+    def members_version(self) -> int:
+        return self.node.members_version
+
+    def members(self) -> list[MemberInfo]:
+        return self.node.members()
+
+    def wall(self, now: float) -> float:
+        """Unix time of the monotonic moment `now`."""
+        return self._wall() - (self.clock() - now)
+
+    def stats(self) -> dict[str, dict[str, str]]:
+        """Sections as in Serf (spec rpc, stats); `gossipd` is ours."""
+        own = self.node.member(self.node.name)
+        counters = {**self.node.counters, **self.port.counters, **self.counters}
+        cores = str(os.cpu_count() or 1)
+        return {
+            "agent": {"name": self.node.name},
+            "runtime": {
+                "os": "linux", "arch": platform.machine(), "version": f"gossipd {__version__}",
+                "max_procs": "1", "goroutines": "1", "cpu_count": cores,
+            },
+            "serf": self.node.stats(),
+            "tags": dict(own.tags) if own else {},
+            "event_handlers": {},
+            "gossipd": {name: str(count) for name, count in sorted(counters.items())},
+        }
+
+    # --- effects -----------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        """In order. What an effect's consumer feeds back into the node queues up behind."""
+        waiting = self._waiting
+        waiting.extend(effects)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while waiting:
+                effect = waiting.popleft()
+                if type(effect) is SendDatagram:
+                    self.port.send(effect.data, effect.to)
+                else:
+                    self._routes[type(effect)](effect)
+        finally:
+            self._busy = False
+
+    def _follow(self) -> None:
+        for alarm in self._alarms:
+            alarm.follow()
+
+    def _open(self, exchange: OpenExchange) -> None:
+        dial = self._dialers.get(exchange.purpose)
+        if dial is None or not dial(exchange):
+            self.exchange_done(exchange.id, None, "too many connections")
+
+    def _emit(self, effect: Emit) -> None:
+        for hear in self._listeners:
+            hear(effect.event)
+
+    def _reply(self, reply: Reply) -> None:
+        done = self._replies.pop(reply.id, None)
+        if done is not None:
+            done(reply.result, reply.error)
+
+    def _rejected(self, rejected: Rejected) -> None:
+        line = self._rejections.line(rejected, self.clock())
+        if line:
+            log.warning("%s", line)
+
+    def _notice(self, notice: Notice) -> None:
+        log.log(notice.level, "%s", notice.text)

@@ -1,0 +1,157 @@
+"""The gossiper's subsystem: timers of gossip and of Serf's layer, push/pull exchanges, joins by name."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+
+from gossipd.addresses import Address, parse_address
+from gossipd.commands import Join
+from gossipd.config.schema import JoinSection
+from gossipd.daemon.engine import Done, Engine
+from gossipd.daemon.exchange import Dialer
+from gossipd.daemon.net import Connect, plain_source
+from gossipd.daemon.prober import run_timers
+from gossipd.errors import CommandError
+
+SYNCS_MAX = 64              # push/pull exchanges that we began, at once
+JOINS_MAX = 64              # joins whose names are being looked up, at once
+LOOKUP_TIMEOUT_S = 10.0     # for all names of one join together
+ADDRESSES_OF_NAME_MAX = 32  # a name may have several A and AAAA records; each is a seed of its own
+
+log = logging.getLogger("gossipd.gossiper")
+
+
+async def run_gossiper(
+    engine: Engine,
+    connect: Connect,
+    default_port: int,
+    *,
+    task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Spread news and merge states until cancelled. `default_port` is for addresses that name none."""
+    async with trio.open_nursery() as nursery:
+        engine.dial_with("sync", Dialer(engine, connect, nursery, SYNCS_MAX).dial)
+        engine.join_with(Joiner(engine, nursery, default_port).join)
+        nursery.start_soon(run_timers, engine, engine.node.gossiper)
+        nursery.start_soon(run_timers, engine, engine.node.serf)
+        task_status.started(nursery.cancel_scope)
+
+
+@dataclass(slots=True)
+class Lookup:
+    """What became of the names of one join."""
+
+    addresses: list[Address]
+    failures: list[str]
+
+
+class Joiner:
+    """Looks names up, then joins."""
+
+    def __init__(self, engine: Engine, nursery: trio.Nursery, default_port: int) -> None:
+        self._engine, self._nursery, self._default_port = engine, nursery, default_port
+        self._running = 0
+
+    def join(self, texts: list[str], replay: bool, done: Done) -> bool:
+        """Begin; `done` hears of the end. False if too many are under way."""
+        if self._running >= JOINS_MAX:
+            return False
+        self._running += 1
+        self._nursery.start_soon(self._run, texts, replay, done)
+        return True
+
+    async def _run(self, texts: list[str], replay: bool, done: Done) -> None:
+        try:
+            found = await look_up_all(texts, self._default_port)
+        finally:
+            self._running -= 1
+        if found.failures and not found.addresses:
+            done(0, "\n".join(found.failures))
+            return
+        try:
+            self._engine.submit(
+                lambda id: Join(id, found.addresses, replay), partial(_joined, done, found.failures))
+        except CommandError as error:
+            done(0, str(error))
+
+
+def _joined(done: Done, failures: list[str], result: object, error: str) -> None:
+    """A join that failed altogether also tells which names were not found."""
+    done(result, "\n".join([*failures, error]) if error else "")
+
+
+async def look_up_all(texts: list[str], default_port: int) -> Lookup:
+    """Addresses of all `texts` in their order, all looked up at once."""
+    answers: dict[int, list[Address] | str] = {}
+
+    async def look_up_one(place: int, text: str) -> None:
+        answers[place] = await look_up(text, default_port)
+
+    with trio.move_on_after(LOOKUP_TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            for place, text in enumerate(texts):
+                nursery.start_soon(look_up_one, place, text)
+    found = Lookup([], [])
+    for place, text in enumerate(texts):
+        answer = answers.get(place, f"{text}: no answer from the name service in {LOOKUP_TIMEOUT_S:.0f} s")
+        if isinstance(answer, str):
+            found.failures.append(answer)
+        else:
+            found.addresses.extend(address for address in answer if address not in found.addresses)
+    return found
+
+
+async def look_up(text: str, default_port: int) -> list[Address] | str:
+    """All addresses of `text`, or a sentence that says why there are none.
+
+    Serf's `name/host:port` is understood; the name in front is dropped, as memberlist uses it only to check TLS.
+    """
+    try:
+        host, port = parse_address(text.rpartition("/")[2], default_port)
+        answers = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        return f"{text}: {error.strerror}"
+    except (ValueError, UnicodeError, OSError) as error:
+        return f"{text}: {error}"
+    found = dict.fromkeys(plain_source(name) for _, _, _, _, name in answers)
+    return list(found)[:ADDRESSES_OF_NAME_MAX]
+
+
+async def keep_joining(engine: Engine, join: JoinSection) -> None:
+    """Join the configured seeds, again and again until one has answered: a cluster that starts late is normal."""
+    attempt = 0
+    while not engine.life.ending.is_set():
+        contacted, error = await join_once(engine, list(join.seeds), join.replay)
+        if contacted:
+            log.info("joined seeds=%s contacted=%d", ",".join(join.seeds), contacted)
+            return
+        attempt += 1
+        if 0 < join.retry_max < attempt:
+            log.error("join failed for the last time, giving up attempts=%d error=%r", attempt, error)
+            engine.life.stop()
+            return
+        log.warning("join failed, next attempt in_s=%.0f error=%r", join.retry_interval_s, error)
+        await trio.sleep(join.retry_interval_s)
+
+
+async def join_once(engine: Engine, seeds: list[str], replay: bool) -> tuple[int, str]:
+    """How many seeds answered, and what went wrong if none did."""
+    over = trio.Event()
+    outcome: list[tuple[object, str]] = []
+
+    def done(result: object, error: str) -> None:
+        outcome.append((result, error))
+        over.set()
+
+    try:
+        engine.join(seeds, replay, done)
+    except CommandError as error:
+        return 0, str(error)
+    await over.wait()
+    result, error_text = outcome[0]
+    return (result if isinstance(result, int) and not error_text else 0), error_text

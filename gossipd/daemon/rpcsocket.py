@@ -1,0 +1,119 @@
+"""Listening sockets for RPC: a unix socket with a file to look after, and TCP where it is configured."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from contextlib import suppress
+
+from gossipd.addresses import parse_address
+from gossipd.errors import GossipdError
+from gossipd.paths import SYSTEM_SOCKET, is_private, user_runtime_dir, user_socket
+
+DEFAULT_RPC_PORT = 7373     # Serf's
+SOCKET_MODE = 0o660
+SHARED_DIRECTORY_MODE = 0o755
+PRIVATE_DIRECTORY_MODE = 0o700
+CONNECT_TEST_S = 1.0        # a daemon whose backlog is full keeps us waiting: it is alive
+
+
+class RpcListener:
+    """A bound socket, not yet listening. A unix socket's file goes when it is closed."""
+
+    def __init__(self, sock: socket.socket, auth_key: str = "", path: str = "") -> None:
+        """Clients must present `auth_key` unless it is empty."""
+        self.sock, self.auth_key, self.path = sock, auth_key, path
+        self._inode = os.stat(path).st_ino if path else 0
+
+    def close(self) -> None:
+        self.sock.close()
+        with suppress(OSError):
+            if self.path and os.stat(self.path).st_ino == self._inode:     # else another daemon put its own there
+                os.unlink(self.path)
+
+
+def bind_rpc_unix(path: str) -> RpcListener:
+    """Whoever may open the file may do anything. Raises GossipdError."""
+    make_directory(os.path.dirname(os.path.abspath(path)))
+    return RpcListener(_bind(path), path=path)
+
+
+def make_directory(directory: str) -> None:
+    """In /tmp anybody may have made it first: there it must be ours alone. Raises GossipdError."""
+    private = directory == user_runtime_dir()
+    try:
+        os.makedirs(directory, mode=PRIVATE_DIRECTORY_MODE if private else SHARED_DIRECTORY_MODE, exist_ok=True)
+    except OSError as error:
+        raise GossipdError(f"cannot make the directory of the RPC socket, {directory}: {error.strerror}") from None
+    if private and not is_private(directory):
+        raise GossipdError(f"will not put the RPC socket into {directory}: it is not this user's alone")
+
+
+def _bind(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        try:
+            sock.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            _remove_stale(path)
+            sock.bind(path)
+        os.chmod(path, SOCKET_MODE)     # nobody can connect before listen
+    except OSError as error:
+        sock.close()
+        raise GossipdError(f"cannot bind the RPC socket {path}: {error.strerror or error}") from None
+    except GossipdError:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket file that nobody listens on. Raises GossipdError if it is anything else, OSError."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise GossipdError(f"cannot bind the RPC socket {path}: a file that is no socket is in the way")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(CONNECT_TEST_S)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except TimeoutError:
+            pass
+    raise GossipdError(f"cannot bind the RPC socket {path}: another daemon is listening on it")
+
+
+def bind_rpc_tcp(text: str, auth_key: str) -> RpcListener:
+    """Loopback, or any address with an auth key: RPC is plain text and may do anything. Raises GossipdError."""
+    name = text
+    try:
+        family, _, _, _, target = socket.getaddrinfo(*parse_address(text, DEFAULT_RPC_PORT), type=socket.SOCK_STREAM)[0]
+        if not auth_key and not is_loopback(str(target[0])):
+            raise GossipdError(f"RPC on {name} can be reached from outside: set an auth key, or use a loopback address")
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(target)
+        except OSError:
+            sock.close()
+            raise
+    except OSError as error:
+        raise GossipdError(f"cannot bind the RPC address {name}: {error.strerror or error}") from None
+    return RpcListener(sock, auth_key)
+
+
+def is_loopback(host: str) -> bool:
+    """Of a numeric host."""
+    return host.startswith("127.") or host == "::1"
+
+
+def rpc_socket_path(configured: str) -> str:
+    """Where gossipctl looks too: the packaged service's directory if we may write there, else the user's own."""
+    if configured:
+        return configured
+    directory = os.path.dirname(SYSTEM_SOCKET)
+    return SYSTEM_SOCKET if os.path.isdir(directory) and os.access(directory, os.W_OK) else user_socket()

@@ -1,0 +1,55 @@
+"""What signals mean (spec agent §10)."""
+
+from __future__ import annotations
+
+import logging
+import signal
+
+import trio
+
+from gossipd.config.schema import LeaveSection
+from gossipd.daemon.engine import Engine
+from gossipd.errors import CommandError
+
+log = logging.getLogger("gossipd.signals")
+
+
+async def run_signals(
+    engine: Engine,
+    leave: LeaveSection,
+    *,
+    task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """INT leaves, TERM stops, unless configured otherwise; a second signal stops at once."""
+    graceful = {signal.SIGINT: leave.on_interrupt, signal.SIGTERM: leave.on_terminate}
+    with trio.CancelScope() as scope, trio.open_signal_receiver(*graceful, signal.SIGHUP) as signals:
+        task_status.started(scope)
+        async for number in signals:
+            on_signal(engine, signal.Signals(number), graceful)
+
+
+def on_signal(engine: Engine, number: signal.Signals, graceful: dict[signal.Signals, bool]) -> None:
+    life = engine.life
+    if life.ending.is_set():
+        log.warning("%s while ending: stopping at once", number.name)
+        life.stop()
+    elif number == signal.SIGHUP:
+        log.warning("SIGHUP: reload is not supported yet; nothing was changed")
+    elif graceful[number]:
+        log.info("%s: leaving the cluster", number.name)
+        leave_and_log(engine)
+    else:
+        log.info("%s: stopping without leaving; the others will see this node fail", number.name)
+        life.stop()
+
+
+def leave_and_log(engine: Engine) -> None:
+    def done(result: object, error: str) -> None:
+        if error:
+            log.error("leaving failed error=%r", error)
+
+    try:
+        engine.leave(done)
+    except CommandError as error:
+        log.error("cannot leave error=%r", str(error))
+        engine.life.stop()
