@@ -1,0 +1,38 @@
+"""The keyring file: a JSON list of base64 keys, the first one encrypts (spec agent §9)."""
+
+from __future__ import annotations
+
+from gossipd.config.kinds import Key
+from gossipd.errors import ConfigError
+
+
+def parse_keyring(text: str, path: str) -> tuple[bytes, ...]:
+    """The keys, primary first. Raises ConfigError that names `path` and never shows a key."""
+    import json
+
+    try:
+        listed = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{path}: is not JSON: {error}") from None
+    if not isinstance(listed, list) or not listed:
+        raise ConfigError(f"{path}: expected a list of keys, at least one")
+    keys = []
+    for number, item in enumerate(listed, 1):
+        try:
+            keys.append(Key().read(item))
+        except ValueError as error:
+            raise ConfigError(f"{path}: key {number}: expected {error}") from None
+    if not all(keys):
+        raise ConfigError(f"{path}: a key is empty")
+    return tuple(dict.fromkeys(keys))
+
+
+def read_keyring(path: str) -> tuple[bytes, ...]:
+    """The keys of a file. Raises ConfigError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return parse_keyring(file.read(), path)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text") from None

@@ -1,0 +1,160 @@
+"""Reading settings: TOML files and flags become one checked Config, or one error that lists everything wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from gossipd.config.schema import SETTINGS, Config, build, contradictions
+from gossipd.errors import ConfigError
+
+
+class Source:
+    """Raw values by section and key, and the words for where one of them stands."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+
+    def where(self, section: str, key: str = "") -> str:
+        """Of a setting, or of a section as a whole: the beginning of an error message."""
+        return f"{section}.{key}" if key else section
+
+
+class File(Source):
+    """One TOML file. Raises ConfigError if it cannot be read or is not TOML."""
+
+    def __init__(self, path: str) -> None:
+        import tomllib  # 5 ms that a daemon without files never pays
+
+        self._path = path
+        try:
+            with open(path, encoding="utf-8") as file:
+                self._text = file.read()
+            super().__init__(tomllib.loads(self._text))
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"{path}: is not UTF-8 text") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+    def where(self, section: str, key: str = "") -> str:
+        line = find_line(self._text, section, key)
+        return f"{self._path}:{line}: {super().where(section, key)}" if line else \
+            f"{self._path}: {super().where(section, key)}"
+
+
+def load(paths: Iterable[str], flags: Source | None = None) -> Config:
+    """The files in order, then the flags; what comes later wins, tags add up.
+
+    A directory stands for its `*.toml` files in the order of their names. Raises ConfigError: one line for each thing
+    that is wrong, with file, line, key and what was expected.
+    """
+    sources: list[Source] = []
+    errors: list[str] = []
+    for path in paths:
+        try:
+            sources += [File(name) for name in toml_files(path)]
+        except ConfigError as error:
+            errors.append(str(error))
+    return merge([*sources, flags] if flags else sources, errors)
+
+
+def toml_files(path: str) -> list[str]:
+    """A file itself, or the `*.toml` files of a directory by name. Raises ConfigError."""
+    if not os.path.isdir(path):
+        return [path]
+    try:
+        names = sorted(name for name in os.listdir(path) if name.endswith(".toml"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    return [os.path.join(path, name) for name in names]
+
+
+def merge(sources: Iterable[Source], errors: Iterable[str] = ()) -> Config:
+    """One Config of all sources. `errors` are those found before; raises ConfigError with them and its own."""
+    found = list(errors)
+    values: dict[str, dict[str, Any]] = {}
+    origin: dict[tuple[str, str], Source] = {}
+    for source in sources:
+        for section, key, raw in _settings(source, found):
+            try:
+                value = SETTINGS[section][key].kind.read(raw)
+            except ValueError as error:
+                found.append(f"{source.where(section, key)}: expected {error}{_instead(raw, section, key)}")
+                continue
+            chosen = values.setdefault(section, {})
+            chosen[key] = {**chosen.get(key, {}), **value} if isinstance(value, dict) else value
+            origin[section, key] = source
+    if not found:
+        config = build(values)
+        for section, key, wrong in contradictions(config):
+            found.append(f"{origin.get((section, key), Source({})).where(section, key)}: {wrong}")
+    if found:
+        raise ConfigError("\n".join(found))
+    return config
+
+
+def _settings(source: Source, errors: list[str]) -> Iterator[tuple[str, str, Any]]:
+    """The settings of a source that exist; the others are appended to `errors`."""
+    for section, table in source.values.items():
+        if section not in SETTINGS:
+            errors.append(f"{source.where(section)}: {_unknown(section)}")
+        elif not isinstance(table, dict):
+            errors.append(f"{source.where(section)}: expected a table, [{section}]")
+        else:
+            for key, raw in table.items():
+                if key in SETTINGS[section]:
+                    yield section, key, raw
+                else:
+                    errors.append(f"{source.where(section, key)}: unknown setting{_nearest_key(section, key)}")
+
+
+def _unknown(section: str) -> str:
+    """What to say of a top-level name that is no section: perhaps it is a setting out of its section."""
+    homes = [f"{name}.{section}" for name, settings in SETTINGS.items() if section in settings]
+    if homes:
+        return f"unknown section; did you mean {' or '.join(homes)}?"
+    return "unknown section" + _did_you_mean(section, list(SETTINGS))
+
+
+def _nearest_key(section: str, key: str) -> str:
+    homes = [f"{name}.{key}" for name, settings in SETTINGS.items() if key in settings]
+    return f"; did you mean {' or '.join(homes)}?" if homes else _did_you_mean(key, list(SETTINGS[section]))
+
+
+def _did_you_mean(word: str, words: list[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(words)}"
+
+
+def _instead(raw: object, section: str, key: str) -> str:
+    """The refused value, unless it is long, a list, or a secret."""
+    if "key" in key.split("_") or not isinstance(raw, str | int | float):
+        return ""
+    text = repr(raw).lower() if isinstance(raw, bool) else repr(raw)
+    return f", not {text}" if len(text) <= 60 else ""
+
+
+def find_line(text: str, section: str, key: str = "") -> int:
+    """The line, from 1, on which a section or a setting begins; 0 if a simple look does not find it."""
+    wanted = f"{section}.{key}" if key else section
+    table = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if line.startswith("["):
+            name = table = _dotted(line.strip("[").partition("]")[0])
+        elif "=" in line and not line.startswith("#"):
+            name = ".".join(filter(None, (table, _dotted(line.partition("=")[0]))))
+        else:
+            continue
+        if name == wanted or name.startswith(wanted + "."):
+            return number
+    return 0
+
+
+def _dotted(name: str) -> str:
+    return ".".join(part.strip().strip("\"'") for part in name.split("."))
