@@ -38,7 +38,7 @@ class NodeConfig:
 
 
 class Node:
-    """`rng` gives every random choice, `entropy` the nonces of encryption. See docs/architecture.md for the contract."""
+    """`rng` gives every random choice, `entropy` the nonces of encryption."""
 
     def __init__(self, config: NodeConfig, rng: Random, entropy: Callable[[int], bytes]) -> None:
         swim = config.swim

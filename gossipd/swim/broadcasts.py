@@ -113,7 +113,8 @@ class BroadcastQueue:
         """
         if not self._tiers or (count_max is not None and count_max <= 0):
             return []
-        limit, taken, used = self._limit(), [], 0
+        taken: list[Broadcast] = []
+        limit, used = self._limit(), 0
         for transmits in sorted(self._tiers):
             tier = self._tiers[transmits]
             while (free := budget - used - overhead) > 0 and (count_max is None or len(taken) < count_max):
@@ -140,7 +141,8 @@ class BroadcastQueue:
         dropped = 0
         while self._size > keep and self._tiers:
             most = max(self._tiers)
-            self._forget_names((entry := self._tiers[most].pop()[2]))
+            entry = self._tiers[most].pop()[2]
+            self._forget_names(entry)
             if not self._tiers[most]:
                 del self._tiers[most]
             self._finish(entry, now)

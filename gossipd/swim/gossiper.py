@@ -1,4 +1,4 @@
-"""Spreading updates: early copies at once, leftovers by a slow tick, whole lists now and then (spec memberlist §14, §15).
+"""Spreading updates: early copies at once, the rest by a slow tick, whole lists at times (spec memberlist §14, §15).
 
 Plain memberlist sends each update to a few random nodes at every tick until its transmit limit is used up. The same
 copies leave earlier here: the first ones at once, the next after the early delays, each to nodes that have not had
@@ -20,7 +20,8 @@ from gossipd.swim.swim import Swim
 from gossipd.swim.sync import Sync, periodic_interval_s, random_partner
 from gossipd.timers import TimerQueue
 
-EARLY_PACKETS_MAX = 4           # packets to one peer in one burst; what does not fit leaves with the next
+EARLY_BYTES_MAX = 4096          # to one peer in one burst, which ends with the message that passes it; the rest leaves
+                                # with the next, so that no receiver's socket buffer overflows
 LONELY_TICK_S = 1.0             # between ticks while there is nobody to gossip to
 PUSH_PULL, SECOND_SYNC = "push/pull", "second sync"
 
@@ -41,7 +42,8 @@ class Gossiper:
 
     def next_deadline(self) -> float:
         """When `advance` has work: seconds, monotonic; inf when nothing is queued."""
-        return min(self._sync.next_deadline(), self._burst_deadline(), self._tick_deadline(), self._timers.next_deadline())
+        return min(self._sync.next_deadline(), self._burst_deadline(), self._tick_deadline(),
+                   self._timers.next_deadline())
 
     def advance(self, now: float, out: list[Effect]) -> None:
         self._sync.advance(now, out)
@@ -76,7 +78,7 @@ class Gossiper:
             queue.sent_early(entry, now, sent_to)
 
     def _due_early(self, now: float) -> list[tuple[BroadcastQueue, Broadcast]]:
-        room = EARLY_PACKETS_MAX * self._outbox.packet_room
+        room = EARLY_BYTES_MAX
         due: list[tuple[BroadcastQueue, Broadcast]] = []
         for queue in self._outbox.queues:
             taken = queue.take_early(now, PART_BYTES, room)

@@ -19,7 +19,8 @@ CRC_PROTOCOL = 5            # peers that speak this much get a checksum
 class Outbox:
     """`queues` in the order in which they are drained: memberlist's own first, then the upper layer's."""
 
-    def __init__(self, config: SwimConfig, envelope: Envelope, table: MemberTable, queues: list[BroadcastQueue]) -> None:
+    def __init__(self, config: SwimConfig, envelope: Envelope, table: MemberTable,
+                 queues: list[BroadcastQueue]) -> None:
         self._config, self._envelope, self._table = config, envelope, table
         self.queues = queues
 

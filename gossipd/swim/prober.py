@@ -137,7 +137,9 @@ class Prober:
         member, config = probe.member, self._config
         if probe.asked and not probe.refused_here:
             return
-        count = max(config.indirect_checks, config.refusal_witnesses - 1) if probe.refused_here else config.indirect_checks
+        count = config.indirect_checks
+        if probe.refused_here:
+            count = max(count, config.refusal_witnesses - 1)
         helpers = self._swim.members.pick(count, lambda m: m.state == ALIVE and m is not member
                                           and m is not self._swim.local and m.address not in probe.asked)
         for helper in helpers:
@@ -254,7 +256,9 @@ class Prober:
         """Every node draws the same k members for a suspicion, without a word (rendezvous hashing)."""
         key = zlib.crc32(b"%d " % suspect.incarnation + _name_bytes(suspect))
         mine = _draw(self._swim.local, key)
-        ahead = sum(m.state == ALIVE and m is not suspect and _draw(m, key) < mine for m in self._swim.members)
+        accuser = next(iter(self._swim.suspicions[suspect.name].accusers))
+        ahead = sum(m.state == ALIVE and m is not suspect and m.name != accuser and _draw(m, key) < mine
+                    for m in self._swim.members)
         return ahead < max(1, self._config.suspicion_mult - 2)
 
     # answering

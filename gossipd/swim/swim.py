@@ -63,7 +63,8 @@ class Swim:
     def leave(self, now: float, out: list[Effect], done: Done | None = None) -> None:
         """Declare ourselves left, for good (§9.4)."""
         self.leaving = True
-        self._apply_dead(self.local, Dead(self.local.incarnation, self.local.name, self.local.name), now, out, done=done)
+        local = self.local
+        self._apply_dead(local, Dead(local.incarnation, local.name, local.name), now, out, done=done)
 
     def anyone_up(self) -> bool:
         return any(m.state <= SUSPECT and m is not self.local for m in self.members)
@@ -178,7 +179,7 @@ class Swim:
         return self.config.refusal_witnesses > 0
 
     def on_answer(self, member: Member) -> None:
-        """It answered a probe: whatever refused its port before, somebody listens now. Only Lifeguard's countdown stays."""
+        """It answered a probe: somebody listens on its port now, so only Lifeguard's countdown stays."""
         suspicion = self.suspicions.get(member.name)
         if suspicion is not None and suspicion.refused_by:
             suspicion.refused_by, suspicion.refused_at = (), float("inf")

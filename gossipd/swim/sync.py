@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from gossipd.addresses import Address, format_address
 from gossipd.effects import Effect, Rejected
@@ -18,7 +19,7 @@ from gossipd.swim.members import ALIVE, DEAD, LEFT, SUSPECT, Member
 from gossipd.swim.outbox import Outbox
 from gossipd.swim.swim import Swim
 from gossipd.swim.upper import JoinDone
-from gossipd.swim.versions import compatible, usable_versions
+from gossipd.swim.versions import compatible, includes_us
 from gossipd.wire.messages import Alive, Dead, Err, Message, PushPull, PushPullEntry, Suspect
 from gossipd.wire.stream import encode_push_pull
 
@@ -51,9 +52,9 @@ class Sync:
 
     def local_state(self, join: bool) -> bytes:
         """A push/pull message, not sealed: every record, in every state, and the upper layer's state."""
-        entries = (PushPullEntry(m.name, m.addr, m.port, m.meta, m.incarnation, m.state, m.vsn)
-                   for m in self._swim.members)
-        return encode_push_pull(join, len(self._swim.members), entries, self._swim.upper.local_state(join))
+        entries = [PushPullEntry(m.name, m.addr, m.port, m.meta, m.incarnation, m.state, m.vsn)
+                   for m in self._swim.members]
+        return encode_push_pull(join, entries, self._swim.upper.local_state(join))
 
     def respond(self, request: PushPull, source: Address, now: float, out: list[Effect]) -> bytes:
         """Our state for the peer; then theirs is merged."""
@@ -75,7 +76,9 @@ class Sync:
 
     def join(self, addresses: list[Address], done: JoinDone, now: float, out: list[Effect]) -> None:
         """Push/pull with all of them, a few at a time."""
-        waiting, failures, running, contacted = deque(dict.fromkeys(addresses)), [], 0, 0
+        waiting = deque(dict.fromkeys(addresses))
+        failures: list[str] = []
+        running = contacted = 0
 
         def one_done(to: Address, failure: str, now: float, out: list[Effect]) -> None:
             nonlocal running, contacted
@@ -91,7 +94,7 @@ class Sync:
             while waiting and running < JOINS_AT_ONCE:
                 to = waiting.popleft()
                 running += 1
-                self.start(to, True, lambda failure, now, out, to=to: one_done(to, failure, now, out), now, out)
+                self.start(to, True, partial(one_done, to), now, out)
             if not running and not waiting:
                 done(contacted, failures, now, out)
 
@@ -101,7 +104,7 @@ class Sync:
 
     def _merge(self, state: PushPull, early: bool, source: Address, done: Merged, now: float,
                out: list[Effect]) -> None:
-        state.entries = [e for e in state.entries if e.state != ALIVE or usable_versions(e.vsn)]
+        state.entries = [e for e in state.entries if e.state != ALIVE or includes_us(e.vsn)]
         if not compatible(state.entries, self._swim.members):
             out.append(Rejected("incompatible versions", source))
             done("incompatible protocol versions", now, out)

@@ -15,10 +15,17 @@ Range = tuple[int, int]
 def usable_versions(vsn: bytes) -> bool:
     """May a record with these versions be kept? One that contradicts itself or shuts us out would poison every
     later push/pull, here and at everyone who hears of it (§20 H3)."""
-    if len(vsn) < VERSION_BYTES:
+    if not includes_us(vsn):
         return False
     pmin, pmax, pcur, dmin, dmax, dcur = vsn[:VERSION_BYTES]
-    return 0 < pmin <= VERSIONS[2] <= pmax and dmin <= VERSIONS[5] <= dmax and pmin <= pcur <= pmax and dmin <= dcur <= dmax
+    return pmin <= pcur <= pmax and dmin <= dcur <= dmax
+
+
+def includes_us(vsn: bytes) -> bool:
+    """Six numbers, with ranges that hold what we speak?"""
+    if len(vsn) < VERSION_BYTES:
+        return False
+    return 0 < vsn[0] <= VERSIONS[2] <= vsn[1] and vsn[3] <= VERSIONS[5] <= vsn[4]
 
 
 def compatible(entries: Iterable[PushPullEntry], members: Iterable[Member]) -> bool:
