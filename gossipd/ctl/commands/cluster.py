@@ -1,0 +1,53 @@
+"""gossipctl join, leave, force-leave."""
+
+from __future__ import annotations
+
+import sys
+
+from gossipd.client import Client, ClientError, JoinFailed
+from gossipd.ctl.arguments import Arguments
+from gossipd.ctl.output import EXIT_NOTHING, EXIT_OK, EXIT_PARTLY, complain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def run_cluster(arguments: Arguments, connect: Callable[[], Client]) -> int:
+    assert arguments.command is not None
+    with connect() as client:
+        if arguments.command.name == "join":
+            return _join(client, arguments.words, arguments.flag("replay"))
+        if arguments.command.name == "leave":
+            client.leave()
+            sys.stdout.write("left the cluster\n")
+            return EXIT_OK
+        return _force_leave(client, arguments.words[0], arguments.flag("prune"))
+
+
+def _join(client: Client, addresses: list[str], replay: bool) -> int:
+    try:
+        count = client.join(addresses, replay=replay)
+    except JoinFailed as error:
+        raise ClientError(f"could not join: {error}") from None
+    sys.stdout.write(f"joined through {count} of {len(addresses)} addresses\n" if len(addresses) > 1 else "joined\n")
+    if count < len(addresses):
+        complain(f"{len(addresses) - count} of {len(addresses)} addresses could not be contacted")
+        return EXIT_PARTLY
+    return EXIT_OK
+
+
+def _force_leave(client: Client, name: str, prune: bool) -> int:
+    """Serf's agent takes any name; a person wants to hear of a mistyped one."""
+    known = {member.name: member for member in client.members()}
+    if name not in known:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, list(known), n=1)
+        complain(f"no member is called {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        return EXIT_NOTHING
+    if known[name].status == "alive":
+        complain(f"{name!r} is alive: if it really is, it will come back")
+    client.force_leave(name, prune=prune)
+    sys.stdout.write(f"{name!r} {'pruned' if prune else 'declared left'}\n")
+    return EXIT_OK

@@ -1,0 +1,99 @@
+"""gossipctl events."""
+
+from __future__ import annotations
+
+import sys
+from time import localtime, strftime, time
+
+from gossipd.client import Client, ClientError, ConnectionLost, Event
+from gossipd.ctl.arguments import Arguments, UsageError
+from gossipd.ctl.commands.members import member_json
+from gossipd.ctl.output import (
+    EXIT_OK,
+    EXIT_UNREACHABLE,
+    GREEN,
+    RED,
+    YELLOW,
+    colored,
+    colors_wanted,
+    complain,
+    json_line,
+    printable,
+    rfc3339,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COLORS = {"member-join": GREEN, "member-failed": RED, "member-leave": YELLOW, "member-reap": YELLOW}
+KIND_WIDTH = len("member-failed")
+
+
+def run_events(arguments: Arguments, connect: Callable[[], Client]) -> int:
+    left = _count(arguments)
+    write_json = arguments.text("output") == "jsonl"
+    paint = colors_wanted()
+    with connect() as client:
+        try:
+            for event in _subscribe(client, arguments):
+                sys.stdout.write(json_line(event_json(event)) if write_json else _text(event, paint))
+                sys.stdout.flush()
+                left -= 1
+                if left == 0:
+                    break
+        except KeyboardInterrupt:
+            pass
+        except ConnectionLost as error:
+            complain(str(error))
+            return EXIT_UNREACHABLE
+    return EXIT_OK
+
+
+def _count(arguments: Arguments) -> int:
+    text = arguments.text("count")
+    if text and not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise UsageError(f"option --count: {text!r} is not a number above 0", arguments.command)
+    return int(text) if text else -1
+
+
+def _subscribe(client: Client, arguments: Arguments):    # type: ignore[no-untyped-def]
+    kinds = arguments.texts("type")
+    try:
+        return client.events(*kinds)
+    except ClientError as error:
+        if str(error) == "Invalid event filter":
+            raise UsageError(f"option --type: {', '.join(kinds)}: no such event", arguments.command) from None
+        raise
+
+
+def _text(event: Event, paint: bool) -> str:
+    kind = printable(event.kind).ljust(KIND_WIDTH)
+    if paint and event.kind in COLORS:
+        kind = colored(kind, COLORS[event.kind])
+    moment = strftime("%H:%M:%S", localtime(time()))
+    if event.members:
+        return "".join(f"{moment}  {kind}  {printable(m.name)}  {m.address}\n" for m in event.members)
+    payload = printable((event.payload or b"").decode("utf-8", "surrogateescape"))
+    return f"{moment}  {kind}  {printable(event.name)}  {payload}".rstrip() + "\n"
+
+
+def event_json(event: Event) -> dict[str, object]:
+    """docs/json.md says what these mean; keys are only ever added."""
+    record: dict[str, object] = {"time": rfc3339(time()), "event": event.kind}
+    if event.kind.startswith("member-"):
+        return record | {"members": [member_json(member) for member in event.members]}
+    record |= {"name": event.name, **payload_json(event.payload), "ltime": event.ltime}
+    return record | ({"coalesce": event.coalesce} if event.kind == "user" else {"id": event.id})
+
+
+def payload_json(payload: bytes | None) -> dict[str, str | None]:
+    """Text where the payload is UTF-8, base64 where it is not; both null where there is none."""
+    if payload is None:
+        return {"payload": None, "payload_base64": None}
+    try:
+        return {"payload": payload.decode(), "payload_base64": None}
+    except UnicodeDecodeError:
+        from base64 import b64encode
+
+        return {"payload": None, "payload_base64": b64encode(payload).decode()}

@@ -1,0 +1,128 @@
+"""gossipctl: one command, one connection, one answer. What it says is for people and scripts alike.
+
+Results go to stdout, errors to stderr in one line. Exit codes are EXIT_*, below.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from gossipd.client import Client, ClientError, TimedOut, Unreachable
+from gossipd.ctl.arguments import Arguments, UsageError, parse
+from gossipd.ctl.output import EXIT_ERROR, EXIT_OK, EXIT_TIMEOUT, EXIT_UNREACHABLE, EXIT_USAGE, complain
+
+TIMEOUT_S = 10.0
+TIMEOUT_CHANGE_S = 60.0
+"""For what has to travel through the cluster: dead seeds take 10 s each."""
+SERF_PORT = "7373"
+INTERRUPTED = 130           # 128 + SIGINT, as shells have it
+
+
+def main(argv: list[str] | None = None) -> int:
+    sys.stdout.reconfigure(errors="backslashreplace")   # type: ignore[union-attr]
+    sys.stderr.reconfigure(errors="backslashreplace")   # type: ignore[union-attr]
+    try:
+        code = _main(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+        return code
+    except UsageError as error:
+        command = f" {error.command.name}" if error.command else ""
+        complain(f"{error} (see: gossipctl{command} --help)")
+        return EXIT_USAGE
+    except TimedOut as error:
+        complain(str(error))
+        return EXIT_TIMEOUT
+    except Unreachable as error:
+        complain(f"{error}. Is gossipd running? {HOW_TO_FIND}")
+        return EXIT_UNREACHABLE
+    except ClientError as error:
+        complain(str(error))
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _silence_stdout()
+        return EXIT_OK
+    except OSError as error:
+        complain(f"cannot write: {error.strerror}")
+        _silence_stdout()
+        return EXIT_ERROR
+
+
+HOW_TO_FIND = "Name its socket with --rpc-socket PATH, --rpc-addr HOST:PORT or GOSSIPCTL_RPC"
+
+
+def _main(argv: list[str]) -> int:
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "--help"]
+    arguments = parse(argv)
+    if arguments.flag("help"):
+        from gossipd.ctl.help import help_text
+
+        if arguments.command is None and arguments.words:
+            raise UsageError(f"unknown command {arguments.words[0]!r}")
+        sys.stdout.write(help_text(arguments.command))
+        return EXIT_OK
+    if arguments.flag("version"):
+        from gossipd import __version__
+
+        sys.stdout.write(f"gossipctl {__version__}\n")
+        return EXIT_OK
+    return _run(arguments)
+
+
+def _run(arguments: Arguments) -> int:
+    command = arguments.command
+    assert command is not None
+    if command.module == "members":
+        from gossipd.ctl.commands.members import run_members as run
+    elif command.module == "cluster":
+        from gossipd.ctl.commands.cluster import run_cluster as run
+    elif command.module == "info":
+        from gossipd.ctl.commands.info import run_info as run
+    elif command.module == "events":
+        from gossipd.ctl.commands.events import run_events as run
+    else:
+        from gossipd.ctl.commands.tags import run_tags as run
+    return run(arguments, lambda: connect(arguments))
+
+
+def connect(arguments: Arguments) -> Client:
+    """To the daemon that the options or the environment name. Raises ClientError or UsageError."""
+    changes = arguments.command is not None and arguments.command.module in ("cluster", "tags")
+    timeout_s = _seconds(arguments.text("timeout"), TIMEOUT_CHANGE_S if changes else TIMEOUT_S)
+    return Client(_address(arguments), auth_key=arguments.text("rpc_auth"), timeout_s=timeout_s)
+
+
+def _address(arguments: Arguments) -> str | None:
+    socket, address = arguments.text("rpc_socket"), arguments.text("rpc_addr")
+    if socket and address:
+        raise UsageError("--rpc-socket and --rpc-addr exclude each other", arguments.command)
+    if socket:
+        return socket if "/" in socket else "./" + socket
+    address = address or os.environ.get("GOSSIPCTL_RPC", "")
+    if not address:
+        return None
+    return address if "/" in address or _has_port(address) else f"{address}:{SERF_PORT}"
+
+
+def _has_port(address: str) -> bool:
+    return ":" in address.rpartition("]")[2]
+
+
+def _seconds(text: str, default: float) -> float:
+    if not text:
+        return default
+    try:
+        seconds = float(text.removesuffix("s"))
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 1e9:
+        raise UsageError(f"option --timeout: {text!r} is not a number of seconds")
+    return seconds
+
+
+def _silence_stdout() -> None:
+    """The reader is gone: let the interpreter's last flush go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,0 +1,125 @@
+"""Every command and option of gossipctl, said once: parsing, help, completion and the man page all come from here.
+
+argparse would take half of the time that `gossipctl members` has.
+"""
+
+from __future__ import annotations
+
+FLAG, VALUE, LIST = "flag", "value", "list"
+TABLE, WIDE, NAME, JSON, JSONL, TEXT = "table", "wide", "name", "json", "jsonl", "text"
+
+
+class Option:
+    """`names` like "-o --output". A VALUE is text, "" if not given; a LIST collects; a FLAG is True or False."""
+
+    __slots__ = ("names", "metavar", "kind", "help", "choices")
+
+    def __init__(self, names: str, metavar: str, help: str, kind: str = VALUE, choices: tuple[str, ...] = ()) -> None:
+        self.names = names.split()
+        self.metavar, self.kind, self.help, self.choices = metavar, kind, help, choices
+
+    @property
+    def key(self) -> str:
+        """The name under which the value is found: of "-o --output", "output"."""
+        return self.names[-1].lstrip("-").replace("-", "_")
+
+
+class Command:
+    """`module` of gossipd.ctl.commands has `run_<name>`. `arguments` is what help shows; counts are checked."""
+
+    __slots__ = ("name", "summary", "arguments", "least", "most", "module", "options", "examples", "about")
+
+    def __init__(
+        self, name: str, summary: str, module: str, arguments: str = "", least: int = 0, most: int = 0,
+        options: tuple[Option, ...] = (), examples: tuple[tuple[str, str], ...] = (), about: str = "",
+    ) -> None:
+        self.name, self.summary, self.module, self.arguments = name, summary, module, arguments
+        self.least, self.most, self.options, self.examples, self.about = least, most, options, examples, about
+
+
+ANY_NUMBER = 1 << 30
+
+
+def output(*choices: str) -> Option:
+    return Option("-o --output", "FORMAT", f"one of {', '.join(choices)}; {choices[0]} by default", choices=choices)
+
+
+GLOBAL_OPTIONS = (
+    Option("--rpc-socket", "PATH", "unix socket of the daemon"),
+    Option("--rpc-addr", "HOST:PORT", "TCP address of the daemon, or of a Serf agent (port 7373 by default)"),
+    Option("--rpc-auth", "KEY", "key that the daemon asks for"),
+    Option("--timeout", "SECONDS", "how long to wait for an answer; 10 by default, 60 for what changes the cluster"),
+    Option("-h --help", "", "show help and exit", FLAG),
+    Option("--version", "", "show the version and exit", FLAG),
+)
+
+COMMANDS = {command.name: command for command in (
+    Command(
+        "members", "list the members of the cluster", "members",
+        options=(
+            Option("--status", "REGEX", "only members with this status: alive, suspect, leaving, left, failed"),
+            Option("--name", "REGEX", "only members with this name"),
+            Option("--tag", "KEY=REGEX", "only members whose tag has this value; may be repeated", LIST),
+            output(TABLE, WIDE, NAME, JSON, JSONL),
+        ),
+        about="Expressions are RE2 and must match as a whole. A missing tag counts as empty. A member under suspicion "
+              "is shown as suspect and matches both alive and suspect. Exit status 3: nothing matched.",
+        examples=(
+            ("gossipctl members", "everybody, by name"),
+            ("gossipctl members --status failed -o name", "the names of failed members, for a script"),
+            ("gossipctl members --tag role=web --tag 'dc=eu-.*'", "members with both tags"),
+            ("gossipctl members -o wide", "since when, reported by whom, round-trip time"),
+            ("gossipctl members -o json | jq '.members[].address'", "for other programs"),
+        )),
+    Command(
+        "join", "make the daemon join a cluster", "cluster", "ADDRESS...", 1, ANY_NUMBER,
+        options=(Option("--replay", "", "also deliver user events from before the join", FLAG),),
+        about="An address is HOST, HOST:PORT or [IPv6]:PORT; without a port the daemon's own gossip port is meant. "
+              "Exit status 4: only some could be contacted.",
+        examples=(
+            ("gossipctl join 10.0.0.5", "one known member is enough"),
+            ("gossipctl join seed-1 seed-2:7947", "several, in case one is down"),
+        )),
+    Command(
+        "leave", "make the daemon leave the cluster and end", "cluster",
+        examples=(("gossipctl leave", "the others see it as left, not as failed"),)),
+    Command(
+        "force-leave", "declare a failed member left", "cluster", "NAME", 1, 1,
+        options=(Option("--prune", "", "also make the cluster forget it", FLAG),),
+        about="A member that is in fact alive comes back by itself. Exit status 3: no member has this name.",
+        examples=(
+            ("gossipctl force-leave db-3", "stop trying to reconnect"),
+            ("gossipctl force-leave --prune db-3", "and remove it from the list of members"),
+        )),
+    Command(
+        "info", "show the state of the daemon", "info",
+        options=(output(TABLE, JSON),),
+        examples=(
+            ("gossipctl info", "counters, queues, Lamport times, tags"),
+            ("gossipctl info -o json | jq -r .serf.members", "one number"),
+        )),
+    Command(
+        "events", "follow what happens in the cluster", "events",
+        options=(
+            Option("--type", "KIND", "only this: member-join, member-leave, member-failed, member-update, member-reap, "
+                   "user, user:NAME, query, query:NAME; may be repeated", LIST),
+            Option("--count", "N", "end after N events"),
+            output(TEXT, JSONL),
+        ),
+        about="Runs until it is interrupted or the daemon ends; --timeout is only for the beginning.",
+        examples=(
+            ("gossipctl events", "everything, a line each"),
+            ("gossipctl events --type member-failed --type member-leave", "who goes"),
+            ("gossipctl events -o jsonl | jq -r 'select(.event == \"user\").name'", "names of user events"),
+            ("gossipctl events --type member-join --count 1", "wait for the next join"),
+        )),
+    Command(
+        "tags", "show or change the daemon's own tags", "tags", "list | set KEY=VALUE... | unset KEY...",
+        1, ANY_NUMBER,
+        options=(output(TABLE, JSON),),
+        examples=(
+            ("gossipctl tags list", "what the cluster knows about this member"),
+            ("gossipctl tags set role=web dc=eu-1", "add or change"),
+            ("gossipctl tags unset dc", "remove"),
+        )),
+)}
