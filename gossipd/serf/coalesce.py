@@ -34,16 +34,16 @@ class MemberCoalescer:
     What was last told about a member is noted in the member itself (`told`), so this memory ends with the member.
     """
 
-    def __init__(self, period_s: float, quiescent_s: float, info: Callable[[SerfMember, Status], MemberInfo],
-                 timers: TimerQueue[Hashable]) -> None:
-        """Either period 0 switches coalescing off."""
+    def __init__(self, period_s: float, quiescent_s: float, local_name: str,
+                 info: Callable[[SerfMember, Status], MemberInfo], timers: TimerQueue[Hashable]) -> None:
+        """Either period 0 switches coalescing off. What happens to the local member itself opens no burst."""
         self._period_s, self._quiescent_s = period_s, quiescent_s
         self._enabled = period_s > 0 and quiescent_s > 0
-        self._info, self._timers = info, timers
+        self._local_name, self._info, self._timers = local_name, info, timers
         self._held: dict[str, Heard] = {}
 
     def hear(self, heard: Heard, now: float, out: list[Effect]) -> None:
-        if not self._enabled:
+        if not self._enabled or heard.member.name == self._local_name:
             self._deliver([heard], out)
         elif QUIET in self._timers:
             self._hold(heard)

@@ -37,7 +37,8 @@ class Serf:
         self._config, self._lower = config, lower
         self._timers: TimerQueue[Hashable] = TimerQueue()
         self.clocks = Clocks(LamportClock(), LamportClock(), LamportClock())
-        self._coalescer = MemberCoalescer(config.member_period_s, config.member_quiescent_s, self._info, self._timers)
+        self._coalescer = MemberCoalescer(config.member_period_s, config.member_quiescent_s, lower.config.name,
+                                          self._info, self._timers)
         self.roster = Roster(config, lower.config.name, lower.members, self.clocks.member, self._timers, rng,
                              self._coalescer.hear, self._refute, self._forget)
         self._queues = Queues(config, lower, lambda: len(self.roster.table), self._timers)
