@@ -12,6 +12,7 @@ import trio
 from gossipd.addresses import format_address
 from gossipd.config.keyring import read_keyring
 from gossipd.config.schema import Config
+from gossipd.daemon.announce import announce
 from gossipd.daemon.engine import Engine
 from gossipd.daemon.gossiper import keep_joining, run_gossiper
 from gossipd.daemon.identity import advertised_address, advertised_bytes, bind_address, node_name
@@ -85,12 +86,13 @@ async def serve(engine: Engine, config: Config, sockets: Sockets, root: trio.Nur
     """From the first subsystem's start to the last one's end."""
     notifier = Notifier()
     tcp_timeout_s = engine.node.config.swim.tcp_timeout_s
+    engine.listen(announce)
+    engine.start()      # before the first packet: what came since the sockets were bound waits in them
     await root.start(run_signals, engine, config.leave)
     transport = await root.start(run_transport, engine, sockets.tcp, tcp_timeout_s)
     prober = await root.start(run_prober, engine, connect_tcp)
     gossiper = await root.start(run_gossiper, engine, connect_tcp, sockets.udp.address[1])
     rpc = await root.start(run_rpc, engine, sockets.rpc)
-    engine.start()
     if config.join.seeds:
         root.start_soon(keep_joining, engine, config.join)
     log.info("node %s at %s, rpc at %s", engine.name, format_address(sockets.udp.address), sockets.rpc[0].path)

@@ -79,9 +79,9 @@ class Rejections:
             return ""
         self._last[reason] = now
         silent = self._silent.pop(reason, 0)
-        source = format_address(rejected.source)
+        detail = f" detail={rejected.detail!r}" if rejected.detail not in ("", rejected.reason) else ""
         more = f" more={silent}" if silent else ""
-        return f"dropped what a peer sent reason={rejected.reason!r} source={source} detail={rejected.detail!r}{more}"
+        return f"refused input reason={rejected.reason!r} source={format_address(rejected.source)}{detail}{more}"
 
 
 class Engine:
@@ -130,6 +130,11 @@ class Engine:
     def count(self, what: str) -> None:
         """Something worth knowing happened in a shell: `gossipctl info` shows how often."""
         self.counters[what] = self.counters.get(what, 0) + 1
+
+    def reject(self, reason: str, source: Address) -> None:
+        """A shell refused something of a peer's: counted and logged as what the core refuses."""
+        self.count(reason)
+        self._rejected(Rejected(reason, source))
 
     # --- inputs ------------------------------------------------------------------------------------------------------
 

@@ -70,17 +70,18 @@ async def read_message(
 
     `received` hears of every chunk's size. Raises WireError, trio.BrokenResourceError.
     """
+    silent = True
     while decoder.message is None:
         data = bytes(await stream.receive_some(CHUNK_BYTES))
+        if not data:
+            if silent:
+                return None
+            decoder.eof()       # raises: the message is not complete
+        silent = False
         received(len(data))
-        if data:
-            decoder.feed(data)
-        else:
-            decoder.eof()
+        decoder.feed(data)
         while decoder.advance():
             await trio.lowlevel.checkpoint()
-        if not data:
-            break
     return decoder.message
 
 

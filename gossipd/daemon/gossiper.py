@@ -21,6 +21,7 @@ from gossipd.errors import CommandError
 SYNCS_MAX = 64              # push/pull exchanges that we began, at once
 JOINS_MAX = 64              # joins whose names are being looked up, at once
 LOOKUP_TIMEOUT_S = 10.0     # for all names of one join together
+FIRST_PAUSE_S = 0.25        # before a join from the configuration is tried again
 ADDRESSES_OF_NAME_MAX = 32  # a name may have several A and AAAA records; each is a seed of its own
 
 log = logging.getLogger("gossipd.gossiper")
@@ -123,20 +124,26 @@ async def look_up(text: str, default_port: int) -> list[Address] | str:
 
 
 async def keep_joining(engine: Engine, join: JoinSection) -> None:
-    """Join the configured seeds, again and again until one has answered: a cluster that starts late is normal."""
-    attempt = 0
+    """Join the configured seeds, again and again until one has answered.
+
+    Machines that start together find each other by quick first attempts, with pauses that double up to the configured
+    one. `retry_max` counts what comes after those.
+    """
+    pause_s, further = min(FIRST_PAUSE_S, join.retry_interval_s), 0
     while not engine.life.ending.is_set():
         contacted, error = await join_once(engine, list(join.seeds), join.replay)
         if contacted:
             log.info("joined seeds=%s contacted=%d", ",".join(join.seeds), contacted)
             return
-        attempt += 1
-        if 0 < join.retry_max < attempt:
-            log.error("join failed for the last time, giving up attempts=%d error=%r", attempt, error)
-            engine.life.stop()
-            return
-        log.warning("join failed, next attempt in_s=%.0f error=%r", join.retry_interval_s, error)
-        await trio.sleep(join.retry_interval_s)
+        if pause_s >= join.retry_interval_s:
+            if 0 < join.retry_max <= further:
+                log.error("join failed, giving up attempts=%d error=%r", further, error)
+                engine.life.stop()
+                return
+            further += 1
+        log.warning("join failed, trying again in_s=%.2f error=%r", pause_s, error)
+        await trio.sleep(pause_s)
+        pause_s = min(2 * pause_s, join.retry_interval_s)
 
 
 async def join_once(engine: Engine, seeds: list[str], replay: bool) -> tuple[int, str]:

@@ -15,7 +15,7 @@ class Guest:
     """A stream that somebody opened."""
 
     host: str
-    dismiss: Callable[[], None]     # end it without an answer
+    dismiss: Callable[[], None]     # end it without an answer: another needs the room
     received: int = 0               # bytes
 
 
@@ -29,15 +29,16 @@ class Guests:
     def __init__(self) -> None:
         self._guests: dict[Guest, None] = {}
         self._received = 0
-        self.dismissed = 0      # streams ended to make room, and streams not let in
 
     def __len__(self) -> int:
         return len(self._guests)
 
+    def __contains__(self, guest: Guest) -> bool:
+        return guest in self._guests
+
     def admit(self, guest: Guest) -> bool:
-        """Let `guest` in, if need be in place of another."""
+        """Let `guest` in, if need be in place of another. False if nobody can go."""
         if self._is_full_for(guest.host):
-            self.dismissed += 1
             silent = self._longest_silent(guest.host)
             if silent is None:
                 return False
@@ -64,7 +65,6 @@ class Guests:
         guest.received += count
         self._received += count
         if self._received > STREAM_BYTES_MAX:
-            self.dismissed += 1
             self._dismiss(max(self._guests, key=lambda one: one.received))
 
     def _dismiss(self, guest: Guest) -> None:

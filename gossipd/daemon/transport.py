@@ -14,6 +14,7 @@ from gossipd.daemon.exchange import read_message
 from gossipd.daemon.guests import Guest, Guests
 from gossipd.daemon.net import Listener
 from gossipd.errors import WireError
+from gossipd.wire.stream import UnwrapError
 
 ACCEPT_PAUSE_S = 0.1        # when the process or the machine has no file descriptor left
 ACCEPT_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -61,28 +62,32 @@ async def serve_stream(
     scope = trio.CancelScope(deadline=trio.current_time() + timeout_s)
     guest = Guest(source[0], scope.cancel)
     if not guests.admit(guest):
-        engine.count("stream refused")
+        engine.reject("too many streams", source)
         await trio.aclose_forcefully(stream)
         return
     try:
-        async with stream:
-            with scope:
-                await answer(engine, stream, source, lambda count: guests.received(guest, count))
+        with scope:
+            await answer(engine, stream, source, lambda count: guests.received(guest, count))
+        if scope.cancelled_caught:
+            engine.reject("stream too slow" if guest in guests else "stream displaced", source)
     finally:
         guests.remove(guest)
-    if scope.cancelled_caught:
-        engine.count("stream too slow")
+        await trio.aclose_forcefully(stream)
 
 
 async def answer(
     engine: Engine, stream: trio.abc.Stream, source: Address, received: Callable[[int], None]
 ) -> None:
+    """Only what cannot be unwrapped gets an err reply; what is wrong inside just ends the stream (§7.2)."""
     try:
         message = await read_message(stream, engine.stream_decoder(dialled=False), received)
         reply = engine.receive_stream(message, source) if message else b""
     except WireError as error:
         reply = engine.stream_failed(error, source)
+        if not isinstance(error, UnwrapError):
+            return
     except trio.BrokenResourceError:
         return
-    with suppress(trio.BrokenResourceError):
-        await stream.send_all(reply)
+    if reply:
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(reply)
