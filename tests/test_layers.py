@@ -31,7 +31,7 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "rpc.plain": (),
     "rpc": (*LEAVES, "rpc.codec"),
     "daemon": (*LEAVES, "paths", "hooks", "wire", "swim", "serf", "mdns", "node", "config", "rpc"),
-    "ctl": ("errors", "paths", "client"),
+    "ctl": ("errors", "paths", "client", "regex"),
     "client": ("errors", "paths", "rpc.plain"),
     "__main__": ("daemon",),
     "": (),
