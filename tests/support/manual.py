@@ -167,7 +167,8 @@ def _setting(key: str, setting: Setting) -> str:
 
 def _text(words: str) -> str:
     """A new line for each sentence, as mdoc wants it."""
-    lines = [line for sentence in words.replace(". ", ".\n").split("\n") for line in textwrap.wrap(sentence, 78, break_on_hyphens=False)]
+    sentences = words.replace(". ", ".\n").split("\n")
+    lines = [line for sentence in sentences for line in textwrap.wrap(sentence, 78, break_on_hyphens=False)]
     return "".join(f"{_escaped(line)}\n" for line in lines)
 
 
