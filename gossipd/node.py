@@ -73,8 +73,8 @@ class Node:
         except WireError as error:
             self._reject(error, source, out)
             return out
-        for error in unusable:
-            self._reject(error, source, out)
+        for part_error in unusable:
+            self._reject(part_error, source, out)
         if len(parts) > 1:
             parts.sort(key=_alive_first)
         for part in parts:

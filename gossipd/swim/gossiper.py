@@ -22,6 +22,7 @@ from gossipd.timers import TimerQueue
 
 EARLY_BYTES_MAX = 4096          # to one peer in one burst, which ends with the message that passes it; the rest leaves
                                 # with the next, so that no receiver's socket buffer overflows
+GATHER_GROWTH_MAX = 4           # how far the gap between bursts grows while they follow one another
 LONELY_TICK_S = 1.0             # between ticks while there is nobody to gossip to
 PUSH_PULL, SECOND_SYNC = "push/pull", "second sync"
 
@@ -34,11 +35,13 @@ class Gossiper:
         self._last_tick = -1
         self._lonely_until = -math.inf
         self._next_burst = -math.inf    # not before this, so that packets fill
+        self._gap = 0.0                 # between the last burst and the next
 
     def start(self, now: float) -> None:
         self._phase = now + self._rng.random() * max(self._config.gossip_interval_s, 0.0)
         if self._config.push_pull_interval_s > 0:
-            self._timers.set(PUSH_PULL, now + self._rng.random() * self._config.push_pull_interval_s)
+            stagger = 1 + self._rng.random()        # so that nodes that started together do not all sync at once
+            self._timers.set(PUSH_PULL, now + stagger * self._config.push_pull_interval_s)
 
     def next_deadline(self) -> float:
         """When `advance` has work: seconds, monotonic; inf when nothing is queued."""
@@ -62,7 +65,7 @@ class Gossiper:
 
     def _burst(self, now: float, out: list[Effect]) -> None:
         """Send what is due to a few peers, a packet or some to each."""
-        self._next_burst = now + self._config.eager_gather_s
+        self._plan_next_burst(now)
         due = self._due_early(now)
         if not due:
             return
@@ -76,6 +79,13 @@ class Gossiper:
             self._outbox.send_many(parts, peer, out)
         for (queue, entry), sent_to in zip(due, copies, strict=True):
             queue.sent_early(entry, now, sent_to)
+
+    def _plan_next_burst(self, now: float) -> None:
+        """Bursts that follow one another closely move apart: the busier we are, the fuller the packets."""
+        gather = self._config.eager_gather_s
+        busy = now < self._next_burst + gather
+        self._gap = min(2 * self._gap, GATHER_GROWTH_MAX * gather) if busy else gather
+        self._next_burst = now + self._gap
 
     def _due_early(self, now: float) -> list[tuple[BroadcastQueue, Broadcast]]:
         room = EARLY_BYTES_MAX

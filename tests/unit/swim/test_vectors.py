@@ -134,7 +134,8 @@ class Replay:
     @staticmethod
     def entries(step: dict[str, Any]) -> list[PushPullEntry]:
         return [PushPullEntry(n["name"], bytes.fromhex(n["addr"]), n["port"], bytes.fromhex(n["meta"]),
-                              n["incarnation"], STATES.get(n["state"], n["state"]), bytes.fromhex(n["vsn"])) for n in step["nodes"]]
+                              n["incarnation"], STATES.get(n["state"], n["state"]), bytes.fromhex(n["vsn"]))
+                for n in step["nodes"]]
 
     def state(self) -> dict[str, Any]:
         members = sorted(self.swim.members, key=lambda m: m.name)
@@ -174,7 +175,8 @@ def test_state_machine(vector: dict[str, Any]) -> None:
 
 
 def test_every_deliberate_difference_is_tested_below() -> None:
-    assert {v["name"] for v in MACHINE if "deviation" in v} == {"self_refute_wraps_at_max", "alive_vsn_checks", "verify"}
+    names = {v["name"] for v in MACHINE if "deviation" in v}
+    assert names == {"self_refute_wraps_at_max", "alive_vsn_checks", "verify"}
 
 
 def test_encoded_messages_match_the_reference_field_for_field() -> None:
