@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gossipd.addresses import Address
 
@@ -45,4 +45,78 @@ class SetTags:
     tags: dict[str, str]
 
 
-Command = Join | Leave | ForceLeave | SetTags
+@dataclass(slots=True)
+class SendEvent:
+    """Send a user event. The reply comes at once."""
+
+    id: int
+    name: str
+    payload: bytes | None = None
+    coalesce: bool = True
+
+
+@dataclass(slots=True)
+class StartQuery:
+    """Ask the cluster, or those with these names and with tags that match these expressions.
+
+    An effect `Part` with a `QueryAnswer` for each ack and answer; the reply with a `QueryOutcome` when it is over.
+    """
+
+    id: int
+    name: str
+    payload: bytes | None = None
+    nodes: list[str] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)      # tag -> regular expression
+    ack: bool = False
+    relay_factor: int = 0
+    timeout_s: float = 0.0      # 0: by the size of the cluster
+    early: bool = False         # over as soon as everyone asked has answered, instead of at the deadline
+
+
+@dataclass(slots=True)
+class QueryAnswer:
+    source: str
+    payload: bytes | None = None
+    ack: bool = False
+
+
+@dataclass(slots=True)
+class QueryOutcome:
+    """Names, in order of arrival. `silent` is known for early queries only: who was asked and did neither."""
+
+    acked: list[str]
+    answered: list[str]
+    silent: list[str]
+
+
+@dataclass(slots=True)
+class Respond:
+    """Answer the `QueryEvent` with id `query`. The reply comes at once."""
+
+    id: int
+    query: int
+    payload: bytes | None = None
+
+
+@dataclass(slots=True)
+class ChangeKeys:
+    """Have every member `install`, `use` or `remove` a key, or `list` its keys. Result: a `KeyOutcome`, even if some
+    failed: then the reply has an error too."""
+
+    id: int
+    action: str
+    key: bytes = b""            # raw, 16, 24 or 32 bytes; for "list" empty
+    relay_factor: int = 0
+
+
+@dataclass(slots=True)
+class KeyOutcome:
+    nodes: int                  # that were asked
+    responses: int = 0
+    errors: int = 0
+    messages: dict[str, str] = field(default_factory=dict)      # by node, of those that had something to say
+    keys: dict[str, int] = field(default_factory=dict)          # base64 -> on how many nodes
+    primaries: dict[str, int] = field(default_factory=dict)     # base64 -> on how many nodes it is the primary
+
+
+Command = Join | Leave | ForceLeave | SetTags | SendEvent | StartQuery | Respond | ChangeKeys

@@ -50,6 +50,14 @@ class Reply:
 
 
 @dataclass(slots=True)
+class Part:
+    """Something on the way to the `Reply` of the command with this id."""
+
+    id: int
+    value: object
+
+
+@dataclass(slots=True)
 class Rejected:
     """A peer sent something unusable and it was dropped. Counted by reason, logged at most once a second each."""
 
@@ -66,4 +74,4 @@ class Notice:
     text: str
 
 
-Effect = SendDatagram | OpenExchange | Emit | Reply | Rejected | Notice
+Effect = SendDatagram | OpenExchange | Emit | Reply | Part | Rejected | Notice

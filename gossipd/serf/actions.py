@@ -150,7 +150,7 @@ class Actions:
             return
 
         def over(sent: bool, now: float, out: list[Effect]) -> None:
-            out.append(Reply(command.id, error="" if sent else "timed out broadcasting the new tags"))
+            out.append(Reply(command.id, error="" if sent else "timeout waiting for update broadcast"))
 
         self._lower.update_meta(self.waits.start(self._config.broadcast_timeout_s, over, now), now, out)
 

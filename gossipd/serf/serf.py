@@ -6,18 +6,27 @@ from collections.abc import Hashable
 from random import Random
 
 from gossipd.addresses import Address
-from gossipd.commands import Command, ForceLeave, Join, Leave, SetTags
-from gossipd.effects import WARNING, Effect, Notice
+from gossipd.commands import Command, ForceLeave, Join, Leave, SendEvent, SetTags
+from gossipd.effects import WARNING, Effect, Notice, Rejected, Reply
 from gossipd.errors import ConfigError, WireError
 from gossipd.events import MemberInfo
 from gossipd.serf.actions import Actions, Departed, Life
-from gossipd.serf.coalesce import MemberCoalescer, MembersPeriodOver, MembersQuiet
+from gossipd.serf.coalesce import (
+    MemberCoalescer,
+    MembersPeriodOver,
+    MembersQuiet,
+    UserCoalescer,
+    UsersPeriodOver,
+    UsersQuiet,
+)
 from gossipd.serf.config import SerfConfig
+from gossipd.serf.coordinates import Coordinates
 from gossipd.serf.lamport import LamportClock
 from gossipd.serf.members import PruneDue, ReapDue, ReconnectDue, Roster, SerfMember, Status
-from gossipd.serf.messages import EventSlot, JoinIntent, LeaveIntent, PushPullState, decode
+from gossipd.serf.messages import JoinIntent, LeaveIntent, PushPullState, UserEventMessage, decode
 from gossipd.serf.queues import QueueCheckDue, Queues
 from gossipd.serf.sync import Clocks, StateSync
+from gossipd.serf.userevents import UserEvents
 from gossipd.serf.waits import WaitOver
 from gossipd.swim.broadcasts import BroadcastQueue, Done
 from gossipd.swim.members import Member
@@ -43,7 +52,10 @@ class Serf:
                              self._coalescer.hear, self._refute, self._forget)
         self._queues = Queues(config, lower, lambda: len(self.roster.table), self._timers)
         self.actions = Actions(config, lower, self.roster, self.clocks.member, self._spread_intent, self._timers)
-        self._sync = StateSync(self.clocks, self.roster, self._event_slots, self._replay_events)
+        self._user_coalescer = UserCoalescer(config.user_period_s, config.user_quiescent_s, self._timers)
+        self.events = UserEvents(config, self.clocks.event, self._user_coalescer.hear, self._spread_event)
+        self._sync = StateSync(self.clocks, self.roster, self.events.slots, self._replay_events)
+        self.coordinates = Coordinates(lower.config.name, rng) if config.coordinates else None
 
     def start(self, now: float, out: list[Effect]) -> None:
         """Nothing is to be done before the first input."""
@@ -58,12 +70,11 @@ class Serf:
         return self.actions.life is Life.LEFT
 
     def member_infos(self) -> list[MemberInfo]:
-        info = self.roster.info
-        return [info(member) for member in self.roster.table.values()]
+        return [self._info(member) for member in self.roster.table.values()]
 
     def member_info(self, name: str) -> MemberInfo | None:
         member = self.roster.table.get(name)
-        return None if member is None else self.roster.info(member)
+        return None if member is None else self._info(member)
 
     def stats(self) -> dict[str, str]:
         """The numbers of this layer as text (§17)."""
@@ -77,6 +88,8 @@ class Serf:
             "query_time": clocks.query.time,
             **self._queues.depths(),
         }
+        if self.coordinates is not None:
+            numbers["coordinate_resets"] = self.coordinates.vivaldi.resets
         return {name: str(number) for name, number in numbers.items()}
 
     # commands and time
@@ -92,6 +105,9 @@ class Serf:
                 self.actions.force_leave(command, now, out)
             case SetTags():
                 self.actions.set_tags(command, now, out)
+            case SendEvent():
+                self.events.send(command.name, command.payload, command.coalesce, now, out)
+                out.append(Reply(command.id))
 
     def next_deadline(self) -> float:
         """When `advance` has work: seconds, monotonic; inf when idle."""
@@ -104,6 +120,10 @@ class Serf:
                     self._coalescer.quiet(out)
                 case MembersPeriodOver():
                     self._coalescer.period_over(now, out)
+                case UsersQuiet():
+                    self._user_coalescer.quiet(out)
+                case UsersPeriodOver():
+                    self._user_coalescer.period_over(now, out)
                 case WaitOver(number):
                     self.actions.waits.over(number, now, out)
                 case ReapDue():
@@ -139,10 +159,14 @@ class Serf:
                                    f" other={other.addr.hex()} port={other.port}"))
 
     def ack_payload(self) -> bytes:
-        return b""
+        return b"" if self.coordinates is None else self.coordinates.ack_payload
 
     def on_ping_complete(self, member: Member, rtt_s: float, payload: bytes, now: float, out: list[Effect]) -> None:
-        """Round trips teach this layer nothing yet."""
+        if self.coordinates is not None:
+            try:
+                self.coordinates.measured(member.name, payload, rtt_s)
+            except WireError as error:
+                out.append(Rejected(error.reason, member.address, f"coordinate: {error}"))
 
     def local_state(self, join: bool) -> bytes:
         return self._sync.local_state()
@@ -157,6 +181,9 @@ class Serf:
         message = decode(payload)
         queue = self._queues.intent
         match message:
+            case UserEventMessage():
+                self._check(self.clocks.event, message.ltime)
+                queue, again = self._queues.event, self.events.receive(message, now, out)
             case JoinIntent():
                 self._check(self.clocks.member, message.ltime)
                 again = self.roster.join_intent(message.node, message.ltime, now)
@@ -174,14 +201,19 @@ class Serf:
         if not clock.plausible(ltime):
             raise WireError(BAD_FIELD, f"LTime {ltime}, ours is {clock.time}")
 
-    def _info(self, member: SerfMember, status: Status) -> MemberInfo:
-        return self.roster.info(member, status)
+    def _info(self, member: SerfMember, status: Status | None = None) -> MemberInfo:
+        info = self.roster.info(member, status)
+        if self.coordinates is not None:
+            info.rtt_s = self.coordinates.vivaldi.rtt_s(member.name)
+        return info
 
     def _refute(self, now: float) -> None:
         self.actions.announce_alive(now)
 
     def _forget(self, name: str) -> None:
         """A member was erased."""
+        if self.coordinates is not None:
+            self.coordinates.forget(name)
 
     def _spread_intent(self, message: bytes, now: float, on_done: Done | None) -> None:
         self._queues.spread(self._queues.intent, message, now, None, on_done)
@@ -191,8 +223,8 @@ class Serf:
         if member is not None:
             self.actions.reconnect(member.record.address, now, out)
 
-    def _event_slots(self) -> list[EventSlot]:
-        return []
+    def _spread_event(self, message: bytes, now: float) -> None:
+        self._queues.spread(self._queues.event, message, now)
 
     def _replay_events(self, state: PushPullState, join: bool, now: float, out: list[Effect]) -> None:
-        """No user events yet."""
+        self.events.replay(state, join and self.actions.ignoring_old > 0, now, out)

@@ -9,7 +9,7 @@ from typing import TypeVar
 from gossipd.addresses import Address
 from gossipd.commands import Command
 from gossipd.effects import Effect, Emit, Reply, SendDatagram
-from gossipd.events import Event, MemberEvent
+from gossipd.events import Event, MemberEvent, UserEvent
 from gossipd.serf.config import SerfConfig
 from gossipd.serf.serf import Serf
 from gossipd.serf.tags import encode_tags
@@ -152,9 +152,15 @@ class SerfBench:
         return [emit.event for emit in self.takes(Emit)]
 
     def told(self) -> list[str]:
-        """Member events since the last time, as `kind:name/status`."""
-        return [f"{event.kind}:{member.name}/{member.status}"
-                for event in self.events() if isinstance(event, MemberEvent) for member in event.members]
+        """Events since the last time, as `kind:name/status` and `user:name:payload@ltime cc=flag`."""
+        told: list[str] = []
+        for event in self.events():
+            if isinstance(event, MemberEvent):
+                told += [f"{event.kind}:{member.name}/{member.status}" for member in event.members]
+            elif isinstance(event, UserEvent):
+                flag = str(event.coalesce).lower()
+                told.append(f"user:{event.name}:{(event.payload or b'').decode()}@{event.ltime} cc={flag}")
+        return told
 
     def replies(self) -> list[Reply]:
         return self.takes(Reply)

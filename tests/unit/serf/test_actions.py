@@ -203,4 +203,5 @@ def test_stats_count_members_and_clocks():
     bench.leaves("peer")
     stats = bench.serf.stats()
     assert stats == {"members": "2", "failed": "1", "left": "0", "member_time": "1", "event_time": "1",
-                     "query_time": "1", "intent_queue": "0", "event_queue": "0", "query_queue": "0"}
+                     "query_time": "1", "intent_queue": "0", "event_queue": "0", "query_queue": "0",
+                     "coordinate_resets": "0"}

@@ -7,12 +7,19 @@ from typing import Any
 
 import pytest
 
-from gossipd.serf.messages import JoinIntent, LeaveIntent, encode_join, encode_leave
+from gossipd.serf.messages import (
+    JoinIntent,
+    LeaveIntent,
+    UserEventMessage,
+    encode_join,
+    encode_leave,
+    encode_user_event,
+)
 from tests.support.serf import SerfBench
 from tests.unit.serf.vectors import load
 
 HOLES = ("clock_wraps_at_2_64",)        # such times are refused here
-LATER = ("push_pull_merge", "query_dedupe_and_flags", "user_event_dedupe", "join_ignoring_old_events")
+LATER = ("query_dedupe_and_flags",)
 SCENARIOS = [s for s in load("membership.json")["scenarios"] if s["name"] not in HOLES + LATER]
 
 
@@ -42,6 +49,9 @@ def apply(bench: SerfBench, op: dict[str, Any]) -> bool | None:
             return bench.hears(encode_join(JoinIntent(op["ltime"], op["node"])))
         case {"message": "leave"}:
             return bench.hears(encode_leave(LeaveIntent(op["ltime"], op["node"], op["prune"])))
+        case {"message": "userEvent"}:
+            event = UserEventMessage(op["ltime"], op["name"], op["payload"].encode() or None, op["cc"])
+            return bench.hears(encode_user_event(event))
         case {"reap_after": age}:
             roster = bench.serf.roster
             for member in (*roster.failed.values(), *roster.left.values()):
@@ -69,7 +79,7 @@ def state(bench: SerfBench) -> dict[str, Any]:
         "clock": serf.clocks.member.time,
         "event_clock": serf.clocks.event.time,
         "query_clock": serf.clocks.query.time,
-        "event_min": 0,
+        "event_min": serf.events.minimum,
         "query_min": 0,
         "members": {name: [bench.status(name), member.ltime] for name, member in roster.table.items()},
         "failed": list(roster.failed),

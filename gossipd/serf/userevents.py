@@ -1,0 +1,88 @@
+"""User events: sent by anyone, heard once by everyone, in no promised order (spec serf §7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gossipd.effects import Effect
+from gossipd.errors import CommandError
+from gossipd.events import UserEvent
+from gossipd.serf.config import USER_EVENT_BYTES_MAX, SerfConfig
+from gossipd.serf.lamport import LamportClock
+from gossipd.serf.messages import EventSlot, PushPullState, UserEventMessage, encode_user_event
+
+EVENTS_IN_SLOT_MAX = 1024
+"""Different events with one Lamport time; further ones are dropped (§18.7)."""
+
+
+class _Slot:
+    """Events of one Lamport time: payload by name and payload, where no payload equals an empty one."""
+
+    __slots__ = ("ltime", "events")
+
+    def __init__(self, ltime: int) -> None:
+        self.ltime = ltime
+        self.events: dict[tuple[str, bytes], bytes | None] = {}
+
+
+class UserEvents:
+    """The ring of recent events. It tells duplicates, and is what peers get in a push/pull.
+
+    `hear` is told of each event once; `spread` gossips a message of ours.
+    """
+
+    def __init__(self, config: SerfConfig, clock: LamportClock, hear: Callable[[UserEvent, float, list[Effect]], None],
+                 spread: Callable[[bytes, float], None], restored: int | None = None) -> None:
+        """`restored`: the event clock that a snapshot knew; None without a snapshot."""
+        self._config, self._clock, self._hear, self._spread = config, clock, hear, spread
+        self._ring: dict[int, _Slot] = {}
+        self.minimum = 0 if restored is None else restored + 1      # older ones are none of our business
+
+    def send(self, name: str, payload: bytes | None, coalesce: bool, now: float, out: list[Effect]) -> None:
+        """Raises CommandError, naming limit and size, if it is too large. We hear it like everyone else."""
+        limit = self._config.user_event_bytes
+        size = len(name.encode("utf-8", "surrogateescape")) + len(payload or b"")
+        if size > min(limit, USER_EVENT_BYTES_MAX):
+            raise CommandError(f"user event exceeds configured limit of {limit} bytes before encoding: {size} bytes")
+        event = UserEventMessage(self._clock.time, name, payload or None, coalesce)
+        message = encode_user_event(event)
+        if len(message) > min(limit, USER_EVENT_BYTES_MAX):
+            raise CommandError(f"encoded user event exceeds configured limit of {limit} bytes after encoding:"
+                               f" {len(message)} bytes")
+        self._clock.increment()
+        self.receive(event, now, out)
+        self._spread(message, now)
+
+    def receive(self, event: UserEventMessage, now: float, out: list[Effect]) -> bool:
+        """True if it is news, and so to be passed on."""
+        clock, size = self._clock, self._config.event_buffer
+        clock.witness(event.ltime)
+        if event.ltime < self.minimum or (clock.time > size and event.ltime < clock.time - size):
+            return False
+        slot = self._ring.get(event.ltime % size)
+        if slot is None or slot.ltime != event.ltime:
+            slot = self._ring[event.ltime % size] = _Slot(event.ltime)
+        identity = event.name, event.payload or b""
+        if identity in slot.events or len(slot.events) >= EVENTS_IN_SLOT_MAX:
+            return False
+        slot.events[identity] = event.payload
+        self._hear(UserEvent(event.name, event.payload, event.ltime, event.coalesce), now, out)
+        return True
+
+    def slots(self) -> list[EventSlot]:
+        """All that we remember, oldest first."""
+        slots = sorted(self._ring.values(), key=lambda slot: slot.ltime)
+        return [EventSlot(s.ltime, [(name, payload) for (name, _), payload in s.events.items()]) for s in slots]
+
+    def replay(self, state: PushPullState, ignore_old: bool, now: float, out: list[Effect]) -> None:
+        """Take in a peer's ring, after its clocks were witnessed; nothing of it is passed on.
+
+        `ignore_old`: we join, and what happened before is none of our business.
+        """
+        if ignore_old and state.event_ltime <= self._clock.time:        # else it was implausible
+            self.minimum = max(self.minimum, state.event_ltime)
+        for slot in state.events:
+            if self._clock.plausible(slot.ltime):
+                for name, payload in slot.events:
+                    if len(name) + len(payload or b"") <= USER_EVENT_BYTES_MAX:
+                        self.receive(UserEventMessage(slot.ltime, name, payload, False), now, out)
