@@ -187,7 +187,7 @@ class _Expansion:
             try:
                 self._open(part, layers_left)
             except WireError as error:
-                self.errors.append(error)
+                self.errors.append(WireError(error.reason, error.detail))     # its traceback would keep all buffers
 
     def _decompress(self, message: bytes) -> bytes:
         from gossipd.wire.lzw import decompress
