@@ -141,17 +141,17 @@ class RpcServer:
     """The handle by which `app` ends this subsystem: first no new clients, then the last replies, then nothing."""
 
     def __init__(self, clients: dict[Client, None], accepting: trio.CancelScope, serving: trio.CancelScope) -> None:
-        self._clients, self._accepting, self._serving = clients, accepting, serving
+        self.clients, self._accepting, self._serving = clients, accepting, serving
 
     def stop_accepting(self) -> None:
         self._accepting.cancel()
 
     async def close(self) -> None:
         """Let every client take what waits for it, for a moment at most; then hang up."""
-        for client in tuple(self._clients):
+        for client in tuple(self.clients):
             client.hang_up()
         with trio.move_on_after(LAST_WORDS_S):
-            while self._clients:
+            while self.clients:
                 await trio.sleep(LAST_WORDS_POLL_S)
         self._serving.cancel()
 
@@ -165,6 +165,9 @@ async def run_rpc(
     """Serve clients until told to stop."""
     clients = Clients(engine)
     engine.listen(clients.on_event)
+    for listener in listeners:
+        listener.sock.setblocking(False)
+        listener.sock.listen(BACKLOG)
     async with trio.open_nursery() as serving:
         accepting = trio.CancelScope()
         task_status.started(RpcServer(clients.connected, accepting, serving.cancel_scope))
@@ -176,8 +179,6 @@ async def run_rpc(
 
 
 async def accept(listener: RpcListener, clients: Clients, nursery: trio.Nursery) -> None:
-    listener.sock.setblocking(False)
-    listener.sock.listen(BACKLOG)
     while True:
         await trio.lowlevel.wait_readable(listener.sock)
         try:

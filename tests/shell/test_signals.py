@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from gossipd.config.schema import LeaveSection
+from gossipd.daemon.engine import Engine
+from gossipd.daemon.life import EXIT_LEFT, EXIT_STOPPED, Life
+from gossipd.daemon.signals import on_signal, run_signals
+from gossipd.effects import Reply
+from tests.support.fakenode import FakeNode, refusing
+from tests.support.memory import MemoryNetwork
+from tests.support.virtual import in_real_time
+
+INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+LEAVES, STOPS, LEFT = "leaves", "stops", "left"
+
+
+def an_engine() -> Any:
+    port = MemoryNetwork(refuses=False).port(("127.0.0.1", 7946))
+    return Engine(FakeNode(), port, Life(), lambda: 100.0, lambda: 0.0)  # type: ignore[arg-type]
+
+
+def send(engine: Any, *numbers: signal.Signals, on_interrupt: bool = True, on_terminate: bool = False) -> str:
+    for number in numbers:
+        on_signal(engine, number, {INT: on_interrupt, TERM: on_terminate})
+    return state(engine.life)
+
+
+def state(life: Life) -> str:
+    if not life.ending.is_set():
+        return ""
+    if not life.over.is_set():
+        return LEAVES
+    return LEFT if life.exit_code == EXIT_LEFT else STOPS
+
+
+@pytest.mark.parametrize("number, setting, outcome", [
+    (INT, True, LEAVES), (INT, False, STOPS), (TERM, True, LEAVES), (TERM, False, STOPS)])
+def test_int_and_term_leave_or_stop_as_configured(number, setting, outcome):
+    assert send(an_engine(), number, on_interrupt=setting, on_terminate=setting) == outcome
+
+
+def test_int_leaves_and_term_stops_unless_configured_otherwise():
+    assert LeaveSection().on_interrupt and not LeaveSection().on_terminate
+
+
+@pytest.mark.parametrize("second", [INT, TERM, HUP])
+def test_any_second_signal_stops_at_once(second):
+    assert send(an_engine(), INT, second) == STOPS
+
+
+def test_a_leave_that_is_completed_exits_with_0():
+    engine = an_engine()
+    send(engine, INT)
+    engine.node.on_datagram = lambda data: [Reply(1)]
+    engine.receive(b"x", ("127.0.0.2", 7946))
+    assert state(engine.life) == LEFT and EXIT_LEFT == 0 and EXIT_STOPPED == 1
+
+
+def test_a_leave_that_the_core_refuses_stops():
+    engine = an_engine()
+    engine.node.on_command = refusing("already left")
+    assert send(engine, INT) == STOPS
+
+
+def test_a_signal_during_a_leave_by_rpc_stops_at_once():
+    engine = an_engine()
+    engine.leave(lambda result, error: None)
+    assert send(engine, INT) == STOPS
+
+
+def test_hup_ends_nothing_and_says_that_it_does_nothing(caplog):
+    assert send(an_engine(), HUP) == ""
+    assert "reload is not supported yet" in caplog.text
+
+
+@in_real_time
+async def test_real_signals_arrive():
+    engine = an_engine()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run_signals, engine, LeaveSection())
+        os.kill(os.getpid(), HUP)
+        os.kill(os.getpid(), TERM)
+        await engine.life.over.wait()
+        nursery.cancel_scope.cancel()
+    assert state(engine.life) == STOPS
