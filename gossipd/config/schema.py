@@ -26,7 +26,7 @@ from gossipd.config.kinds import (
     show_duration,
 )
 from gossipd.serf.config import PROTOCOL_MAX, PROTOCOL_MIN, USER_EVENT_BYTES_MAX, SerfConfig
-from gossipd.swim.config import DEFAULT_PORT, PROFILES, SwimConfig
+from gossipd.swim.config import DEFAULT_PORT, PROFILES, VERSIONS, SwimConfig
 
 NAME_BYTES_MAX = 255
 DATAGRAM_BYTES_MAX = 65507
@@ -171,8 +171,9 @@ class Config:
 
     def swim_config(self, name: str, addr: bytes, port: int, bind_port: int, keys: tuple[bytes, ...]) -> SwimConfig:
         """`addr` and `port` are what this node advertises; `keys` the keyring, primary first."""
-        changes = {**PROFILES[self.network.profile], **self._of_core("swim.")}
-        return replace(SwimConfig(name=name, addr=addr, port=port, bind_port=bind_port, keys=keys), **changes)
+        versions = VERSIONS[:5] + bytes([self.core.get("serf.protocol", VERSIONS[5])])
+        identity = SwimConfig(name, addr, port, bind_port, versions, keys=keys)
+        return replace(identity, **{**PROFILES[self.network.profile], **self._of_core("swim.")})
 
     def serf_config(self) -> SerfConfig:
         return replace(SerfConfig(), **self._of_core("serf."))

@@ -43,6 +43,11 @@ def test_settings_of_the_core_reach_it_whatever_their_section():
     assert (serf.tags, serf.member_period_s, serf.rejoin_after_leave) == ({"role": "web"}, 0.0, True)
 
 
+def test_the_protocol_to_speak_is_advertised_too():
+    config = merge([Source({"node": {"protocol": 4}})])
+    assert (config.serf_config().protocol, swim(config).versions[5]) == (4, 4)
+
+
 def test_a_later_source_wins_and_tags_add_up():
     config = merge([
         Source({"node": {"name": "a", "tags": {"role": "web", "zone": "x"}}, "join": {"seeds": ["h1"]}}),
