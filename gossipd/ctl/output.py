@@ -1,4 +1,4 @@
-"""How gossipctl writes: tables, colors, ages, JSON, errors; and its exit codes."""
+"""How gossipctl writes: tables, colors, ages, errors; and its exit codes."""
 
 from __future__ import annotations
 
@@ -86,15 +86,3 @@ def rfc3339(moment: float) -> str:
 
     whole, milliseconds = divmod(int(moment * 1000), 1000)
     return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(whole))}.{milliseconds:03d}Z"
-
-
-def json_text(value: object, indent: int | None = 2) -> str:
-    from json import dumps
-
-    # Bytes that are not UTF-8 come out as lone surrogates, escaped: stdout's error handler writes \udcxx.
-    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    return dumps(value, indent=indent, ensure_ascii=not unicode) + "\n"
-
-
-def json_line(value: object) -> str:
-    return json_text(value, indent=None)

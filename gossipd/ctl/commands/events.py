@@ -8,6 +8,7 @@ from time import localtime, strftime, time
 from gossipd.client import Client, ClientError, ConnectionLost, Event
 from gossipd.ctl.arguments import Arguments, UsageError
 from gossipd.ctl.commands.members import member_json
+from gossipd.ctl.jsontext import json_line
 from gossipd.ctl.output import (
     EXIT_OK,
     EXIT_UNREACHABLE,
@@ -17,7 +18,6 @@ from gossipd.ctl.output import (
     colored,
     colors_wanted,
     complain,
-    json_line,
     printable,
     rfc3339,
 )

@@ -6,7 +6,8 @@ import sys
 
 from gossipd.client import Client
 from gossipd.ctl.arguments import Arguments
-from gossipd.ctl.output import BOLD, EXIT_OK, colored, colors_wanted, json_text, printable
+from gossipd.ctl.jsontext import json_text
+from gossipd.ctl.output import BOLD, EXIT_OK, colored, colors_wanted, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import sys
 
 from gossipd.client import Client, ClientError, ConnectionLost, Member
 from gossipd.ctl.arguments import Arguments, UsageError
-from gossipd.ctl.output import EXIT_NOTHING, EXIT_OK, age, complain, json_line, json_text, printable, rfc3339, table
+from gossipd.ctl.jsontext import json_line, json_text
+from gossipd.ctl.output import EXIT_NOTHING, EXIT_OK, age, complain, printable, rfc3339, table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ def run_members(arguments: Arguments, connect: Callable[[], Client]) -> int:
         except ConnectionLost:
             _find_bad_expression([status, name, *tags.values()])
             raise
-    _write(members, arguments.text("output"))
+    format = arguments.text("output")
+    if members or format == "json":
+        _write(members, format)
     if not members:
         complain("no member matches")
         return EXIT_NOTHING

@@ -6,7 +6,8 @@ import sys
 
 from gossipd.client import Client
 from gossipd.ctl.arguments import Arguments, UsageError
-from gossipd.ctl.output import EXIT_OK, json_text, printable, table
+from gossipd.ctl.jsontext import json_text
+from gossipd.ctl.output import EXIT_OK, printable, table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
