@@ -22,7 +22,8 @@ from gossipd.timers import TimerQueue
 
 EARLY_BYTES_MAX = 4096          # to one peer in one burst, which ends with the message that passes it; the rest leaves
                                 # with the next, so that no receiver's socket buffer overflows
-GATHER_GROWTH_MAX = 4           # how far the gap between bursts grows while they follow one another
+GATHER_GROWTH_MAX = 8           # how far the gap between bursts grows while they follow one another
+QUIET_S = 0.05                  # this long without a burst ends that
 LONELY_TICK_S = 1.0             # between ticks while there is nobody to gossip to
 PUSH_PULL, SECOND_SYNC = "push/pull", "second sync"
 
@@ -35,6 +36,7 @@ class Gossiper:
         self._last_tick = -1
         self._lonely_until = -math.inf
         self._next_burst = -math.inf    # not before this, so that packets fill
+        self._last_burst = -math.inf
         self._gap = 0.0                 # between the last burst and the next
 
     def start(self, now: float) -> None:
@@ -83,9 +85,9 @@ class Gossiper:
     def _plan_next_burst(self, now: float) -> None:
         """Bursts that follow one another closely move apart: the busier we are, the fuller the packets."""
         gather = self._config.eager_gather_s
-        busy = now < self._next_burst + gather
+        busy = now < self._last_burst + QUIET_S
         self._gap = min(2 * self._gap, GATHER_GROWTH_MAX * gather) if busy else gather
-        self._next_burst = now + self._gap
+        self._last_burst, self._next_burst = now, now + self._gap
 
     def _due_early(self, now: float) -> list[tuple[BroadcastQueue, Broadcast]]:
         room = EARLY_BYTES_MAX
