@@ -21,7 +21,7 @@ from gossipd.daemon.net import TcpListener, UdpPort, bind_gossip, connect_tcp
 from gossipd.daemon.prober import run_prober
 from gossipd.daemon.rpc import run_rpc
 from gossipd.daemon.rpcsocket import RpcListener, bind_rpc_tcp, bind_rpc_unix, rpc_socket_path
-from gossipd.daemon.signals import run_signals
+from gossipd.daemon.signals import catch_signals, run_signals
 from gossipd.daemon.systemd import Notifier
 from gossipd.daemon.transport import run_transport
 from gossipd.node import Node, NodeConfig
@@ -70,15 +70,17 @@ def make_node(config: Config, sockets: Sockets) -> Node:
 
 async def run(config: Config) -> int:
     """The exit code. Raises GossipdError if it cannot start."""
-    sockets = Sockets(config)
-    try:
-        node = make_node(config, sockets)
-        engine = Engine(node, sockets.udp, Life(), trio.lowlevel.current_clock().current_time, time.time)
-        async with trio.open_nursery() as root:
-            await serve(engine, config, sockets, root)
-            root.cancel_scope.cancel()
-    finally:
-        sockets.close()
+    with catch_signals() as signals:
+        sockets = Sockets(config)
+        try:
+            node = make_node(config, sockets)
+            engine = Engine(node, sockets.udp, Life(), trio.lowlevel.current_clock().current_time, time.time)
+            async with trio.open_nursery() as root:
+                root.start_soon(run_signals, engine, signals, config.leave)
+                await serve(engine, config, sockets, root)
+                root.cancel_scope.cancel()
+        finally:
+            sockets.close()
     return engine.life.exit_code
 
 
@@ -88,7 +90,6 @@ async def serve(engine: Engine, config: Config, sockets: Sockets, root: trio.Nur
     tcp_timeout_s = engine.node.config.swim.tcp_timeout_s
     engine.listen(announce)
     engine.start()      # before the first packet: what came since the sockets were bound waits in them
-    await root.start(run_signals, engine, config.leave)
     transport = await root.start(run_transport, engine, sockets.tcp, tcp_timeout_s)
     prober = await root.start(run_prober, engine, connect_tcp)
     gossiper = await root.start(run_gossiper, engine, connect_tcp, sockets.udp.address[1])

@@ -12,7 +12,7 @@ import trio
 
 from gossipd.addresses import format_address
 from gossipd.daemon.engine import Engine
-from gossipd.daemon.net import BACKLOG, plain_source
+from gossipd.daemon.net import plain_source
 from gossipd.daemon.rpcsocket import RpcListener
 from gossipd.daemon.transport import ACCEPT_PAUSE_S, ACCEPT_SHORTAGES
 from gossipd.events import Event
@@ -165,9 +165,6 @@ async def run_rpc(
     """Serve clients until told to stop."""
     clients = Clients(engine)
     engine.listen(clients.on_event)
-    for listener in listeners:
-        listener.sock.setblocking(False)
-        listener.sock.listen(BACKLOG)
     async with trio.open_nursery() as serving:
         accepting = trio.CancelScope()
         task_status.started(RpcServer(clients.connected, accepting, serving.cancel_scope))

@@ -9,6 +9,7 @@ import stat
 from contextlib import suppress
 
 from gossipd.addresses import parse_address
+from gossipd.daemon.net import BACKLOG
 from gossipd.errors import GossipdError
 from gossipd.paths import SYSTEM_SOCKET, is_private, user_runtime_dir, user_socket
 
@@ -19,11 +20,13 @@ PRIVATE_DIRECTORY_MODE = 0o700
 
 
 class RpcListener:
-    """A bound socket, not yet listening. A unix socket's file goes when it is closed."""
+    """A socket that listens: who connects before anybody accepts just waits. Closing removes a unix socket's file."""
 
     def __init__(self, sock: socket.socket, auth_key: str = "", path: str = "") -> None:
         """Clients must present `auth_key` unless it is empty."""
         self.sock, self.auth_key, self.path = sock, auth_key, path
+        sock.setblocking(False)
+        sock.listen(BACKLOG)
         self._inode = os.stat(path).st_ino if path else 0
 
     def close(self) -> None:

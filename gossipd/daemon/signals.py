@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 
 import trio
 
@@ -14,18 +16,19 @@ from gossipd.errors import CommandError
 log = logging.getLogger("gossipd.signals")
 
 
-async def run_signals(
-    engine: Engine,
-    leave: LeaveSection,
-    *,
-    task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED,
-) -> None:
+Signals = AsyncIterator[int]
+
+
+def catch_signals() -> AbstractContextManager[Signals]:
+    """Those that mean something to us. They wait until `run_signals` asks for them."""
+    return trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+async def run_signals(engine: Engine, signals: Signals, leave: LeaveSection) -> None:
     """INT leaves, TERM stops, unless configured otherwise; a second signal stops at once."""
     graceful = {signal.SIGINT: leave.on_interrupt, signal.SIGTERM: leave.on_terminate}
-    with trio.CancelScope() as scope, trio.open_signal_receiver(*graceful, signal.SIGHUP) as signals:
-        task_status.started(scope)
-        async for number in signals:
-            on_signal(engine, signal.Signals(number), graceful)
+    async for number in signals:
+        on_signal(engine, signal.Signals(number), graceful)
 
 
 def on_signal(engine: Engine, number: signal.Signals, graceful: dict[signal.Signals, bool]) -> None:

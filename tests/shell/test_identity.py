@@ -78,7 +78,8 @@ def test_the_kernel_tells_our_addresses():
 
 
 def test_ipv6_addresses_are_read_from_proc():
-    lines = ["20010db8000000000000000000000001 02 40 00 80     eth0\n", "00000000000000000000000000000001 01 80 10 80 lo\n"]
+    lines = ["20010db8000000000000000000000001 02 40 00 80     eth0\n",
+             "00000000000000000000000000000001 01 80 10 80       lo\n"]
     assert parse_if_inet6(lines) == [("eth0", "2001:db8::1"), ("lo", "::1")]
 
 

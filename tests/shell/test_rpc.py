@@ -284,7 +284,6 @@ def test_a_socket_file_that_a_dead_daemon_left_is_replaced(tmp_path):
 def test_the_socket_of_a_living_daemon_is_not_touched(tmp_path):
     path = str(tmp_path / "rpc.sock")
     alive = bind_rpc_unix(path)
-    alive.sock.listen()
     with pytest.raises(GossipdError, match="another daemon is listening on it"):
         bind_rpc_unix(path)
     assert os.path.exists(path)
@@ -367,7 +366,6 @@ def test_tcp_for_everybody_with_a_key_is_bound():
 
 def test_a_taken_tcp_port_is_refused_in_one_line():
     first = bind_rpc_tcp("127.0.0.1:0", "")
-    first.sock.listen()
     port = first.sock.getsockname()[1]
     with pytest.raises(GossipdError, match=f"cannot bind the RPC address 127.0.0.1:{port}: Address already in use"):
         bind_rpc_tcp(f"127.0.0.1:{port}", "")

@@ -11,7 +11,7 @@ import trio.testing
 from gossipd.config.schema import LeaveSection
 from gossipd.daemon.engine import Engine
 from gossipd.daemon.life import EXIT_LEFT, EXIT_STOPPED, Life
-from gossipd.daemon.signals import on_signal, run_signals
+from gossipd.daemon.signals import catch_signals, on_signal, run_signals
 from gossipd.effects import Reply
 from tests.support.fakenode import FakeNode, refusing
 from tests.support.memory import MemoryNetwork
@@ -83,10 +83,11 @@ def test_hup_ends_nothing_and_says_that_it_does_nothing(caplog):
 @in_real_time
 async def test_real_signals_arrive():
     engine = an_engine()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(run_signals, engine, LeaveSection())
-        os.kill(os.getpid(), HUP)
+    with catch_signals() as signals:
+        os.kill(os.getpid(), HUP)       # before anybody listens: they wait
         os.kill(os.getpid(), TERM)
-        await engine.life.over.wait()
-        nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_signals, engine, signals, LeaveSection())
+            await engine.life.over.wait()
+            nursery.cancel_scope.cancel()
     assert state(engine.life) == STOPS

@@ -1,0 +1,167 @@
+"""The whole daemon in this process, on loopback."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+import trio
+
+from gossipd.config.schema import (
+    Config,
+    EncryptionSection,
+    JoinSection,
+    LeaveSection,
+    NetworkSection,
+    NodeSection,
+    RpcSection,
+)
+from gossipd.daemon import app
+from gossipd.daemon.app import Sockets
+from gossipd.daemon.life import EXIT_LEFT, EXIT_STOPPED
+from gossipd.errors import GossipdError
+from tests.support.virtual import in_real_time
+
+FAST = {"serf.leave_propagate_delay_s": 0.01}
+
+
+def a_config(tmp_path: Path, name: str = "ann", **sections: Any) -> Config:
+    return Config(node=NodeSection(name=name), network=NetworkSection(bind="127.0.0.1:0", profile="local"),
+                  rpc=RpcSection(socket=str(tmp_path / f"{name}.sock")), core=FAST, **sections)
+
+
+class Outcome:
+    code = -1
+
+
+@asynccontextmanager
+async def running(config: Config) -> AsyncIterator[Outcome]:
+    outcome = Outcome()
+
+    async def run() -> None:
+        outcome.code = await app.run(config)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        while not os.path.exists(config.rpc.socket):
+            await trio.sleep(0.001)
+        yield outcome
+
+
+async def ask(config: Config, command: str, body: Any = None) -> list[Any]:
+    """All objects that answer one command."""
+    stream = await trio.open_unix_socket(config.rpc.socket)
+    request = [{"Command": "handshake", "Seq": 0}, {"Version": 1}, {"Command": command, "Seq": 1}]
+    await stream.send_all(b"".join(map(msgpack.packb, [*request, *([body] if body is not None else [])])))
+    unpacker = msgpack.Unpacker(raw=False)
+    answers: list[Any] = []
+    wanted = 3 if command in ("members", "stats", "join") else 2
+    while len(answers) < wanted:
+        unpacker.feed(await stream.receive_some(65536))
+        answers += list(unpacker)
+    await stream.aclose()
+    return answers[1:]
+
+
+async def gossip_port(config: Config) -> int:
+    return int((await ask(config, "members"))[1]["Members"][0]["Port"])
+
+
+@in_real_time
+async def test_a_daemon_answers_and_stops_at_once_on_term(tmp_path):
+    config = a_config(tmp_path)
+    async with running(config) as outcome:
+        assert (await ask(config, "members"))[1]["Members"][0]["Name"] == "ann"
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert outcome.code == EXIT_STOPPED and not os.path.exists(config.rpc.socket)
+
+
+@in_real_time
+async def test_a_daemon_leaves_on_int(tmp_path):
+    async with running(a_config(tmp_path)) as outcome:
+        os.kill(os.getpid(), signal.SIGINT)
+    assert outcome.code == EXIT_LEFT
+
+
+@in_real_time
+async def test_a_leave_by_rpc_is_answered_and_ends_the_daemon(tmp_path):
+    config = a_config(tmp_path)
+    async with running(config) as outcome:
+        assert await ask(config, "leave") == [{"Error": "", "Seq": 1}]
+    assert outcome.code == EXIT_LEFT
+
+
+@in_real_time
+async def test_a_leave_that_takes_too_long_is_cut_off(tmp_path, caplog):
+    config = a_config(tmp_path, leave=LeaveSection(timeout_s=0.01))
+    config = replace(config, core={"serf.leave_propagate_delay_s": 60.0})
+    async with running(config) as outcome:
+        os.kill(os.getpid(), signal.SIGINT)
+    assert outcome.code == EXIT_STOPPED and "leaving took longer" in caplog.text
+
+
+@in_real_time
+async def test_two_daemons_join_by_rpc(tmp_path):
+    ann, bea = a_config(tmp_path), a_config(tmp_path, "bea")
+    async with running(ann), running(bea):
+        seed = f"127.0.0.1:{await gossip_port(ann)}"
+        answer = await ask(bea, "join", {"Existing": [seed], "Replay": False})
+        assert answer == [{"Error": "", "Seq": 1}, {"Num": 1}]
+        for config in (ann, bea):
+            names = {member["Name"] for member in (await ask(config, "members"))[1]["Members"]}
+            assert names == {"ann", "bea"}
+        for config in (ann, bea):
+            await ask(config, "leave")
+
+
+@in_real_time
+async def test_a_daemon_joins_its_seeds_and_says_what_it_sees(tmp_path, caplog):
+    ann = a_config(tmp_path)
+    with caplog.at_level(logging.INFO, "gossipd"):
+        async with running(ann):
+            bea = a_config(tmp_path, "bea", join=JoinSection(seeds=(f"127.0.0.1:{await gossip_port(ann)}",)))
+            async with running(bea):
+                while len((await ask(ann, "members"))[1]["Members"]) < 2:
+                    await trio.sleep(0.001)
+                await ask(bea, "leave")
+            await ask(ann, "leave")
+    assert "member-join name=bea" in caplog.text and "member-leave name=bea" in caplog.text
+
+
+@in_real_time
+async def test_the_service_manager_hears_ready_when_the_sockets_answer(tmp_path, monkeypatch):
+    manager = trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    await manager.bind(str(tmp_path / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    config = a_config(tmp_path)
+    async with running(config):
+        assert (await manager.recv(1000)).decode().startswith("READY=1\n")
+        await ask(config, "stats")
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert (await manager.recv(1000)).decode().startswith("STOPPING=1\n")
+    manager.close()
+
+
+@in_real_time
+async def test_a_start_that_fails_halfway_leaves_nothing_bound(tmp_path):
+    rpc = RpcSection(socket=str(tmp_path / "s"), tcp="198.51.100.7:7373", auth_key="k")
+    config = replace(a_config(tmp_path), rpc=rpc)
+    with pytest.raises(GossipdError, match="cannot bind the RPC address"):
+        Sockets(config)
+    assert not os.path.exists(tmp_path / "s")
+
+
+def test_a_keyring_that_cannot_be_read_is_an_error_for_people(tmp_path):
+    config = a_config(tmp_path, encryption=EncryptionSection(keyring_file="/nonexistent/keyring"))
+    with pytest.raises(GossipdError, match=r"/nonexistent/keyring"):
+        trio.run(app.run, config, strict_exception_groups=True)
+    assert not os.path.exists(config.rpc.socket)

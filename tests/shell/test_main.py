@@ -1,0 +1,66 @@
+"""The program as users start it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gossipd.daemon.main import main
+from tests.support.require import ROOT
+
+COMMAND = [sys.executable, "-m", "gossipd"]
+
+
+@pytest.fixture
+def gossipd(tmp_path: Path) -> Iterator[list[str]]:
+    """A command line that works."""
+    yield [*COMMAND, "--node", "ann", "--bind", "127.0.0.1:0", "--rpc-socket", str(tmp_path / "rpc.sock")]
+
+
+def wait_for(path: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 20
+    while not os.path.exists(path):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 0), (signal.SIGTERM, 1)])
+def test_signals_end_the_process_with_their_exit_code(gossipd, tmp_path, number, code):
+    with subprocess.Popen(gossipd, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(str(tmp_path / "rpc.sock"), process)
+        process.send_signal(number)
+        _, log = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert "node ann at 127.0.0.1:" in log and f"stopped exit_code={code}" in log
+
+
+def test_a_bind_error_is_one_clear_line(gossipd):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        done = subprocess.run([*gossipd, "--bind", f"127.0.0.1:{port}"], cwd=ROOT, capture_output=True, timeout=20)
+    assert done.returncode == 1 and done.stdout == b""
+    assert done.stderr.decode() == f"gossipd: cannot bind 127.0.0.1:{port} (UDP): Address already in use\n"
+
+
+def test_bad_settings_are_reported_and_nothing_starts(tmp_path, capsys):
+    path = tmp_path / "gossipd.toml"
+    path.write_text("[node]\nnmae = 'ann'\n")
+    assert main(["--config", str(path)]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("gossipd: ") and "nmae" in captured.err and "name" in captured.err
+
+
+def test_settings_can_be_checked_without_starting(tmp_path, capsys):
+    path = tmp_path / "gossipd.toml"
+    path.write_text("[node]\nname = 'ann'\n")
+    assert main(["--check", "--config", str(path)]) == 0
+    assert capsys.readouterr().out == "the settings are fine\n"
