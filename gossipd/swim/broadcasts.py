@@ -13,6 +13,9 @@ from heapq import heappop, heappush
 
 from gossipd.addresses import Address
 
+EARLY_BYTES_MAX = 1300
+"""A longer message has no early copies: it may not fit a packet, and then never leaves (spec memberlist §5.3)."""
+
 Done = Callable[[float], None]
 """Called once with the time when an entry is finished: sent often enough, replaced or dropped."""
 
@@ -63,7 +66,7 @@ class BroadcastQueue:
         self._size += 1
         if name is not None:
             self._named[name] = entry
-        if early and self._delays:
+        if early and self._delays and len(message) <= EARLY_BYTES_MAX:
             heappush(self._early, (now + self._delays[0], entry.number, entry))
         else:
             self._to_tier(entry, now)

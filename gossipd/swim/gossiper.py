@@ -20,7 +20,7 @@ from gossipd.swim.swim import Swim
 from gossipd.swim.sync import Sync, periodic_interval_s, random_partner
 from gossipd.timers import TimerQueue
 
-EARLY_BYTES_MAX = 4096          # to one peer in one burst, which ends with the message that passes it; the rest leaves
+BURST_BYTES_MAX = 4096          # to one peer in one burst, which ends with the message that passes it; the rest leaves
                                 # with the next, so that no receiver's socket buffer overflows
 GATHER_GROWTH_MAX = 8           # how far the gap between bursts grows while they follow one another
 QUIET_S = 0.05                  # this long without a burst ends that
@@ -90,7 +90,7 @@ class Gossiper:
         self._last_burst, self._next_burst = now, now + self._gap
 
     def _due_early(self, now: float) -> list[tuple[BroadcastQueue, Broadcast]]:
-        room = EARLY_BYTES_MAX
+        room = BURST_BYTES_MAX
         due: list[tuple[BroadcastQueue, Broadcast]] = []
         for queue in self._outbox.queues:
             taken = queue.take_early(now, PART_BYTES, room)

@@ -25,7 +25,9 @@ from gossipd.wire.messages import Alive, Dead, Suspect
 INCARNATION_MAX = 2**32 - 1
 """Never believed: nobody could refute it without wrapping around (§20 H5)."""
 NAME_BYTES_MAX = 512
-WITNESSES_NAMED_MAX = 8
+WITNESSES_MAX = 8               # named in one message
+WITNESS_NAMES_MAX = 600         # characters of their names together: longer ones are not passed on
+WHY_MAX = 200                   # characters of the evidence for a death
 
 
 class Swim:
@@ -133,7 +135,7 @@ class Swim:
             seen = self._note_refusals(suspicion, suspect, now)
             if heard or seen:
                 self._set_countdown(member, suspicion)
-                self._broadcast(member, encode(suspect), now, _reached(source))
+                self._broadcast(member, _encode_suspect(suspect), now, _reached(source))
         elif member.state != ALIVE:
             pass
         elif member is self.local:
@@ -149,7 +151,7 @@ class Swim:
         self._note_refusals(suspicion, suspect, now)
         self.suspicions[member.name] = suspicion
         self._set_countdown(member, suspicion)
-        self._broadcast(member, encode(suspect), now, _reached(source))
+        self._broadcast(member, _encode_suspect(suspect), now, _reached(source))
         if suspect.source != self.config.name:
             self.on_suspected(member, now, out)
 
@@ -171,7 +173,7 @@ class Swim:
         if suspicion.refused_by or not suspect.refused:
             return False
         member = self.members.get(suspect.node)
-        known = tuple(dict.fromkeys(n for n in suspect.refused[:WITNESSES_NAMED_MAX]
+        known = tuple(dict.fromkeys(n for n in suspect.refused[:WITNESSES_MAX]
                                     if n != suspect.node and self.members.get(n) is not None))
         if member is None or not known or len(known) < self.witnesses_needed(member):
             return False
@@ -266,6 +268,12 @@ def _reached(*addresses: Address | None) -> list[Address]:
 def _why(member: Member, suspicion: Suspicion, now: float) -> str:
     """The evidence for a death, in a sentence that fits a packet."""
     if suspicion.refused_by:
-        return f"port refused, seen by {', '.join(suspicion.refused_by)}"
-    accusers = list(suspicion.accusers)[:WITNESSES_NAMED_MAX]
-    return f"no answer for {now - suspicion.started:.1f} s, suspected by {', '.join(accusers)}"
+        return f"port refused, seen by {', '.join(suspicion.refused_by)}"[:WHY_MAX]
+    return f"no answer for {now - suspicion.started:.1f} s, suspected by {', '.join(suspicion.accusers)}"[:WHY_MAX]
+
+
+def _encode_suspect(suspect: Suspect) -> bytes:
+    """Evidence that would not fit a packet stays here."""
+    if sum(map(len, suspect.refused)) > WITNESS_NAMES_MAX:
+        suspect = Suspect(suspect.incarnation, suspect.node, suspect.source)
+    return encode(suspect)

@@ -7,7 +7,7 @@ from collections import Counter
 from gossipd.addresses import Address
 from gossipd.effects import SendDatagram
 from gossipd.swim.broadcasts import retransmit_limit
-from gossipd.swim.gossiper import EARLY_BYTES_MAX
+from gossipd.swim.gossiper import BURST_BYTES_MAX
 from gossipd.swim.members import ALIVE, DEAD, LEFT, SUSPECT
 from gossipd.swim.sync import MERGE_SLICE
 from gossipd.wire.messages import Alive, Dead, PushPull, PushPullEntry, Suspect
@@ -80,7 +80,7 @@ def test_a_burst_of_news_fills_packets() -> None:
     sizes: Counter[Address] = Counter()
     for packet in packets:
         sizes[packet.to] += len(packet.data)
-    assert EARLY_BYTES_MAX <= max(sizes.values()) < EARLY_BYTES_MAX + bench.config.packet_bytes
+    assert BURST_BYTES_MAX <= max(sizes.values()) < BURST_BYTES_MAX + bench.config.packet_bytes
     assert all(len(e.data) <= 1405 for e in packets) and len(packets[0].data) > 1200
 
 

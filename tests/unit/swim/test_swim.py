@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from gossipd.swim.broadcasts import EARLY_BYTES_MAX
 from gossipd.swim.config import PROFILES, SwimConfig
 from gossipd.swim.members import ALIVE, DEAD, SUSPECT
-from gossipd.swim.swim import INCARNATION_MAX, WITNESSES_NAMED_MAX
+from gossipd.swim.swim import INCARNATION_MAX, WHY_MAX, WITNESS_NAMES_MAX, WITNESSES_MAX
 from gossipd.wire.messages import Alive, Dead, Suspect
 from tests.support.swim import STRANGER, Bench, alive
 
@@ -72,7 +73,7 @@ def test_port_zero_means_our_own_bind_port() -> None:
 def test_unknown_witnesses_do_not_count() -> None:
     bench = Bench(verify_suspicions=False)
     bench.add("bea", "cal", "dan", "eve")
-    strangers = tuple(f"ghost{i}" for i in range(WITNESSES_NAMED_MAX)) + ("cal", "dan", "eve")
+    strangers = tuple(f"ghost{i}" for i in range(WITNESSES_MAX)) + ("cal", "dan", "eve")
     bench.swim.on_suspect(Suspect(1, "bea", "cal", strangers), STRANGER, 1.0, bench.out)
     assert bench.swim.suspicions["bea"].refused_by == ()
 
@@ -114,3 +115,24 @@ def test_a_suspicion_says_who_suspects() -> None:
 def test_every_profile_is_a_set_of_known_settings() -> None:
     for settings in PROFILES.values():
         SwimConfig("x", b"\x7f\0\0\1", **settings)      # type: ignore[arg-type]
+
+
+def test_the_longest_names_still_fit_a_packet() -> None:
+    names = [f"{i}".rjust(512, "x") for i in range(5)]
+    bench = Bench(verify_suspicions=False, probe_interval_s=1000)
+    bench.add(*names)
+    bench.swim.on_suspect(Suspect(1, names[0], names[1], tuple(names[1:4])), STRANGER, 1.0, bench.out)
+    bench.run(3.0)
+    assert sum(len(n) for n in names[1:4]) > WITNESS_NAMES_MAX
+    assert {m.refused for m in bench.sent(Suspect)} == {()}         # type: ignore[union-attr]
+    why = bench.sent(Dead)[0].why                                   # type: ignore[union-attr]
+    assert why.startswith("port refused, seen by") and len(why) == WHY_MAX
+
+
+def test_a_message_too_long_for_a_packet_has_no_early_copies_and_never_leaves() -> None:
+    bench = Bench(push_pull_interval_s=0)
+    bench.add("bea")
+    bench.out.clear()
+    bench.membership.queue_user(bench.swim.queue, bytes(EARLY_BYTES_MAX + 100), 1.0)
+    bench.run(5.0)
+    assert bench.upper.user_messages == [] and len(bench.swim.queue) == 1
