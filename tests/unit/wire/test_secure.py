@@ -62,6 +62,7 @@ def test_any_bytes_are_refused(box, keys):
 def test_padding_of_nothing_removes_nothing_and_padding_of_too_much_is_refused():
     assert Keyring([A]).decrypt(sealed_raw(bytes(16), 0), b"") == bytes(16)
     assert Keyring([A]).decrypt(sealed_raw(b"x" * 15 + b"\x10", 0), b"") == b""
+    refused(sealed_raw(b"x" * 14 + b"\x01", 0))      # authentic, but no whole block
     refused(sealed_raw(b"x" * 15 + b"\x11", 0))
     refused(sealed_raw(b"x" * 15 + b"\xff", 0))
 

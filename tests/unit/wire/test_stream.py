@@ -262,6 +262,20 @@ def test_nothing_is_done_without_input():
     assert not decoder.advance() and not decoder.advance() and decoder.message is None
 
 
+def test_plaintext_behind_an_encrypted_message_is_no_part_of_it():
+    count = stream._ENTRIES_PER_SLICE + 1
+    data = encode_push_pull(False, [an_entry()] * count, b"")
+    missing = len(stream.encode_entry(an_entry()))
+    decoder = StreamDecoder(envelope(KEY), dialled=False)
+    decoder.feed(seal_stream(envelope(KEY), data[:-missing], dialled=True))
+    assert decoder.advance()
+    decoder.feed(data[-missing:])
+    with pytest.raises(WireError) as caught:
+        while decoder.advance():
+            pass
+    closes(caught.value, TRUNCATED)
+
+
 # Caps
 
 def test_counts_and_lengths_in_headers_are_capped_before_anything_is_read():
