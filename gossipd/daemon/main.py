@@ -12,6 +12,7 @@ from gossipd.config.toml import load
 from gossipd.errors import GossipdError
 
 EXIT_OK, EXIT_FAILED = 0, 1
+FILES_WANTED = 4096
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,10 +38,21 @@ def run(config: Config) -> int:
     from gossipd.daemon import app, logs
 
     logs.set_up(config.log.level, config.log.format)
+    allow_files()
     gc.freeze()
     gc.enable()
     # Needed for trio 0.22; today it is the default.
     return trio.run(app.run, config, strict_exception_groups=True)
+
+
+def allow_files() -> None:
+    """Shells hand out 1024 file descriptors; our limits on streams and clients together are a little above that."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(FILES_WANTED, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

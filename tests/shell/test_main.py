@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -13,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from gossipd.daemon.gossiper import JOINS_MAX, SYNCS_MAX
+from gossipd.daemon.guests import STREAMS_MAX
 from gossipd.daemon.main import main
+from gossipd.daemon.prober import TCP_PINGS_MAX
+from gossipd.daemon.rpc import CLIENTS_MAX
 from tests.support.require import ROOT
 
 COMMAND = [sys.executable, "-m", "gossipd"]
@@ -64,3 +69,14 @@ def test_settings_can_be_checked_without_starting(tmp_path, capsys):
     path.write_text("[node]\nname = 'ann'\n")
     assert main(["--check", "--config", str(path)]) == 0
     assert capsys.readouterr().out == "the settings are fine\n"
+
+
+def test_enough_file_descriptors_are_allowed_for_every_limit_at_once(gossipd, tmp_path):
+    def frugal() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+    with subprocess.Popen(gossipd, cwd=ROOT, stderr=subprocess.DEVNULL, text=True, preexec_fn=frugal) as process:
+        wait_for(str(tmp_path / "rpc.sock"), process)
+        soft, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        process.terminate()
+    assert soft >= STREAMS_MAX + CLIENTS_MAX + SYNCS_MAX + TCP_PINGS_MAX + JOINS_MAX + 50
