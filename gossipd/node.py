@@ -51,7 +51,6 @@ class Node:
         self.prober: Prober = self._membership.prober
         self.gossiper: Gossiper = self._membership.gossiper
         self.serf = Serf(config.serf, self._membership, rng)
-        self.counters: dict[str, int] = {}          # rejections by reason
 
     @property
     def name(self) -> str:
@@ -71,17 +70,17 @@ class Node:
         try:
             parts, unusable = self._envelope.open(data)
         except WireError as error:
-            self._reject(error, source, out)
+            out.append(_rejected(error, source))
             return out
         for part_error in unusable:
-            self._reject(part_error, source, out)
+            out.append(_rejected(part_error, source))
         if len(parts) > 1:
             parts.sort(key=_alive_first)
         for part in parts:
             try:
                 self._receive(part, source, now, out)
             except WireError as error:
-                self._reject(error, source, out)
+                out.append(_rejected(error, source))
         return out
 
     def _receive(self, part: bytes, source: Address, now: float, out: list[Effect]) -> None:
@@ -134,13 +133,13 @@ class Node:
                 case _:
                     raise WireError(UNEXPECTED, f"{type(message).__name__} on a stream")
         except WireError as error:
-            self._reject(error, source, out)
+            out.append(_rejected(error, source))
         return (self._seal_reply(reply) if reply else b""), out
 
     def stream_failed(self, error: WireError, source: Address) -> tuple[bytes, list[Effect]]:
         """A peer's request could not be read or unwrapped. Returns the err reply to write back."""
         out: list[Effect] = []
-        self._reject(error, source, out)
+        out.append(_rejected(error, source))
         return self._seal_reply(encode(m.Err(str(error)))), out
 
     def exchange_done(self, id: int, message: m.Message | None, failure: str, now: float) -> list[Effect]:
@@ -195,10 +194,10 @@ class Node:
         return {**self.serf.stats(), "health_score": str(self._swim.awareness.score),
                 "encrypted": "true" if self.keyring is not None and self.keyring.keys else "false"}
 
-    def _reject(self, error: WireError, source: Address, out: list[Effect]) -> None:
-        self.counters[error.reason] = self.counters.get(error.reason, 0) + 1
-        out.append(Rejected(error.reason, source, str(error)))
-
 
 def _alive_first(part: bytes) -> bool:
     return part[0] != m.ALIVE
+
+
+def _rejected(error: WireError, source: Address) -> Rejected:
+    return Rejected(error.reason, source, error.detail)

@@ -133,7 +133,6 @@ class Engine:
 
     def reject(self, reason: str, source: Address) -> None:
         """A shell refused something of a peer's: counted and logged as what the core refuses."""
-        self.count(reason)
         self._rejected(Rejected(reason, source))
 
     # --- inputs ------------------------------------------------------------------------------------------------------
@@ -231,7 +230,7 @@ class Engine:
     def stats(self) -> dict[str, dict[str, str]]:
         """Sections as in Serf (spec rpc, stats); `gossipd` is ours."""
         own = self.node.member(self.node.name)
-        counters = {**self.node.counters, **self.port.counters, **self.counters}
+        counters = {**self.port.counters, **self.counters}
         cores = str(os.cpu_count() or 1)
         return {
             "agent": {"name": self.node.name},
@@ -283,6 +282,7 @@ class Engine:
             done(reply.result, reply.error)
 
     def _rejected(self, rejected: Rejected) -> None:
+        self.count(rejected.reason)
         line = self._rejections.line(rejected, self.clock())
         if line:
             log.warning("%s", line)
