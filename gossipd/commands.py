@@ -78,6 +78,7 @@ class QueryAnswer:
     source: str
     payload: bytes | None = None
     ack: bool = False
+    ltime: int = 0              # of the query
 
 
 @dataclass(slots=True)

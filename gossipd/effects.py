@@ -58,6 +58,20 @@ class Part:
 
 
 @dataclass(slots=True)
+class NameLost:
+    """Another node has our name and the cluster decided for it: this one should go, without a goodbye."""
+
+    text: str
+
+
+@dataclass(slots=True)
+class Record:
+    """Whole lines to append to the snapshot."""
+
+    lines: bytes
+
+
+@dataclass(slots=True)
 class Rejected:
     """A peer sent something unusable and it was dropped. Counted by reason, logged at most once a second each."""
 
@@ -74,4 +88,4 @@ class Notice:
     text: str
 
 
-Effect = SendDatagram | OpenExchange | Emit | Reply | Part | Rejected | Notice
+Effect = SendDatagram | OpenExchange | Emit | Reply | Part | NameLost | Record | Rejected | Notice

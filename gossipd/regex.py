@@ -476,14 +476,14 @@ _LOST = _State((), _OTHER)
 class Regex:
     """A compiled expression. Raises RegexError if Go's regexp would refuse it, or it is too large."""
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, work_max: int = WORK_MAX) -> None:
         tree = _Parser(pattern).parse()
         _check_repeats(tree, REPEAT_MAX)
         parts = _flat(tree)
         self._anchored = bool(parts) and parts[0] == ("assert", BEGIN_TEXT)
         self._literal = _literal_between(parts)
         self._at_end = bool(parts) and parts[-1] == ("assert", END_TEXT)
-        self._work = WORK_MAX
+        self._work = work_max
         self._program: list[Instruction] = []
         if self._literal is None:
             compiler = _Compiler()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from random import Random
 
 from gossipd.addresses import Address
 from gossipd.commands import ForceLeave, Join, Leave, SetTags
-from gossipd.effects import WARNING, Effect, Notice, Reply
+from gossipd.effects import INFO, WARNING, Effect, Notice, Reply
 from gossipd.errors import CommandError
 from gossipd.serf.config import SerfConfig
 from gossipd.serf.lamport import LamportClock
@@ -42,9 +43,9 @@ SpreadIntent = Callable[[bytes, float, Done | None], None]
 
 class Actions:
     def __init__(self, config: SerfConfig, lower: Lower, roster: Roster, clock: LamportClock, spread: SpreadIntent,
-                 timers: TimerQueue[Hashable]) -> None:
+                 timers: TimerQueue[Hashable], rng: Random) -> None:
         self._config, self._lower, self._roster, self._clock = config, lower, roster, clock
-        self._spread, self._timers = spread, timers
+        self._spread, self._timers, self._rng = spread, timers, rng
         self.waits = Waits(timers)
         self.life = Life.ALIVE
         self.ignoring_old = 0       # joins under way after which older user events are none of our business
@@ -83,6 +84,23 @@ class Actions:
         """Try a failed member once more. Success shows in the membership layer; no join intent (§6.9)."""
         if self.life is Life.ALIVE:
             self._lower.join([address], _ignore, now, out)
+
+    def rejoin(self, peers: list[Address], now: float, out: list[Effect]) -> None:
+        """Join one of those known from before, one after the other until one answers; no join intent (§14.3)."""
+        if not peers or self.life is not Life.ALIVE:
+            return
+        peers = peers[:]
+        self._rng.shuffle(peers)
+
+        def done(reached: int, failures: list[str], now: float, out: list[Effect]) -> None:
+            if reached:
+                out.append(Notice(INFO, "rejoined a previously known node"))
+            elif peers and self.life is Life.ALIVE:
+                self._lower.join([peers.pop()], done, now, out)
+            else:
+                out.append(Notice(WARNING, "Failed to re-join any previously known node"))
+
+        self._lower.join([peers.pop()], done, now, out)
 
     # leave: intent, then memberlist's goodbye, then a while of answering probes
 

@@ -16,9 +16,10 @@ class LamportClock:
     __slots__ = ("time",)
 
     def __init__(self, restored: int = 0) -> None:
-        """`restored`: the last time that a snapshot knows."""
+        """`restored`: the last time that a snapshot knows. One that nobody would accept counts as none."""
         self.time = 1
-        self.witness(restored)
+        if restored <= FIRST_MAX:
+            self.witness(restored)
 
     def increment(self) -> int:
         """Use up the current time: returns it and steps on."""

@@ -91,7 +91,7 @@ class Roster:
 
     def __init__(self, config: SerfConfig, local_name: str, records: MemberTable, clock: LamportClock,
                  timers: TimerQueue[Hashable], rng: Random, hear: Callable[[Heard, float, list[Effect]], None],
-                 refute: Callable[[float], None], erased: Callable[[str], None]) -> None:
+                 refute: Callable[[float], None], erased: Callable[[str, list[Effect]], None]) -> None:
         self._config, self._local_name, self._records = config, local_name, records
         self._clock, self._timers, self._rng = clock, timers, rng
         self._hear, self._refute, self._erased = hear, refute, erased
@@ -249,7 +249,7 @@ class Roster:
         for table in (self.table, self.failed, self.left):
             table.pop(name, None)
         self._timers.cancel(PruneDue(name))
-        self._erased(name)
+        self._erased(name, out)
         self._changed(MEMBER_REAP, member, now, out)
 
     def _changed(self, kind: str, member: SerfMember, now: float, out: list[Effect]) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from random import Random
 
 from gossipd.addresses import Address
-from gossipd.commands import Command, ForceLeave, Join, Leave, SendEvent, SetTags
-from gossipd.effects import WARNING, Effect, Notice, Rejected, Reply
+from gossipd.commands import ChangeKeys, Command, ForceLeave, Join, Leave, Respond, SendEvent, SetTags, StartQuery
+from gossipd.effects import Effect, Record, Rejected, Reply
 from gossipd.errors import ConfigError, WireError
-from gossipd.events import MemberInfo
+from gossipd.events import MemberInfo, UserEvent
 from gossipd.serf.actions import Actions, Departed, Life
+from gossipd.serf.answers import AnswerOver, Answers, Question
 from gossipd.serf.coalesce import (
     MemberCoalescer,
     MembersPeriodOver,
@@ -20,11 +21,25 @@ from gossipd.serf.coalesce import (
     UsersQuiet,
 )
 from gossipd.serf.config import SerfConfig
+from gossipd.serf.conflict import Conflict, PauseOver
 from gossipd.serf.coordinates import Coordinates
+from gossipd.serf.internal import answer_internal
+from gossipd.serf.keys import KeyAnswers, KeyManager, SaveKeys
 from gossipd.serf.lamport import LamportClock
-from gossipd.serf.members import PruneDue, ReapDue, ReconnectDue, Roster, SerfMember, Status
-from gossipd.serf.messages import JoinIntent, LeaveIntent, PushPullState, UserEventMessage, decode
+from gossipd.serf.members import Heard, PruneDue, ReapDue, ReconnectDue, Roster, SerfMember, Status
+from gossipd.serf.messages import (
+    JoinIntent,
+    LeaveIntent,
+    PushPullState,
+    QueryMessage,
+    QueryResponse,
+    Relay,
+    UserEventMessage,
+    decode,
+)
+from gossipd.serf.queries import Queries, QueryOver
 from gossipd.serf.queues import QueueCheckDue, Queues
+from gossipd.serf.snapshot import Restored, Snapshot
 from gossipd.serf.sync import Clocks, StateSync
 from gossipd.serf.userevents import UserEvents
 from gossipd.serf.waits import WaitOver
@@ -33,32 +48,67 @@ from gossipd.swim.members import Member
 from gossipd.swim.upper import Lower
 from gossipd.timers import TimerQueue
 from gossipd.wire.messages import Alive
-from gossipd.wire.reasons import BAD_FIELD, BAD_TYPE
+from gossipd.wire.reasons import BAD_FIELD
+from gossipd.wire.secure import Keyring
+
+
+def _keys_stay_in_memory(keys: object) -> str:
+    return ""
 
 
 class Serf:
-    """The layer above of `swim.upper.Upper`. Raises ConfigError if the settings do not allow a start."""
+    """The layer above of `swim.upper.Upper`. Raises ConfigError if the settings do not allow a start.
 
-    def __init__(self, config: SerfConfig, lower: Lower, rng: Random) -> None:
+    `restored` is what a snapshot told, None for a node that keeps none. `save_keys` keeps changed keys.
+    """
+
+    def __init__(self, config: SerfConfig, lower: Lower, rng: Random, keyring: Keyring | None = None,
+                 save_keys: SaveKeys = _keys_stay_in_memory, restored: Restored | None = None) -> None:
         config.check()
         if lower.config.versions[5] != config.protocol:
             raise ConfigError(f"Serf protocol {config.protocol} is not the one advertised")
         self._config, self._lower = config, lower
         self._timers: TimerQueue[Hashable] = TimerQueue()
-        self.clocks = Clocks(LamportClock(), LamportClock(), LamportClock())
-        self._coalescer = MemberCoalescer(config.member_period_s, config.member_quiescent_s, lower.config.name,
-                                          self._info, self._timers)
-        self.roster = Roster(config, lower.config.name, lower.members, self.clocks.member, self._timers, rng,
-                             self._coalescer.hear, self._refute, self._forget)
+        self._build_membership(config, lower, rng, restored)
+        self._build_events(config, lower, rng, restored)
+        self._build_queries(config, lower, rng, restored)
+        self._key_answers = KeyAnswers(keyring, save_keys, self.answers, lower.config.name)
+        self.keys = KeyManager(lower, self.asking)
+        self.conflict = Conflict(config, lower, self.roster, self.asking, self.answers, self._timers)
+
+    def _build_membership(self, config: SerfConfig, lower: Lower, rng: Random, restored: Restored | None) -> None:
+        name, known = lower.config.name, restored or Restored()
+        self._restored = restored
+        self.snapshot = None if restored is None else Snapshot(
+            restored, config.snapshot_compact_bytes, config.rejoin_after_leave)
+        self.clocks = Clocks(*map(LamportClock, (known.clock, known.event_clock, known.query_clock)))
+        self._coalescer = MemberCoalescer(config.member_period_s, config.member_quiescent_s, name, self._info,
+                                          self._timers)
+        self.roster = Roster(config, name, lower.members, self.clocks.member, self._timers, rng, self._hear_member,
+                             self._refute, self._forget)
         self._queues = Queues(config, lower, lambda: len(self.roster.table), self._timers)
-        self.actions = Actions(config, lower, self.roster, self.clocks.member, self._spread_intent, self._timers)
+        self.actions = Actions(config, lower, self.roster, self.clocks.member, self._spread_intent, self._timers, rng)
+
+    def _build_events(self, config: SerfConfig, lower: Lower, rng: Random, restored: Restored | None) -> None:
         self._user_coalescer = UserCoalescer(config.user_period_s, config.user_quiescent_s, self._timers)
-        self.events = UserEvents(config, self.clocks.event, self._user_coalescer.hear, self._spread_event)
+        self.events = UserEvents(config, self.clocks.event, self._hear_event, self._spread_event,
+                                 None if restored is None else restored.event_clock)
         self._sync = StateSync(self.clocks, self.roster, self.events.slots, self._replay_events)
         self.coordinates = Coordinates(lower.config.name, rng) if config.coordinates else None
 
+    def _build_queries(self, config: SerfConfig, lower: Lower, rng: Random, restored: Restored | None) -> None:
+        self.answers = Answers(config, lower, self.roster, self.clocks.query, rng, self._timers, self._tags,
+                               self._on_response, self._on_internal, self._on_query_passed,
+                               None if restored is None else restored.query_clock)
+        self.asking = Queries(config, lower, self.roster, self.clocks.query, rng, self._timers, self._tags,
+                                self.answers.receive, self._spread_query)
+
     def start(self, now: float, out: list[Effect]) -> None:
-        """Nothing is to be done before the first input."""
+        """Look for those whom the snapshot knows."""
+        if self._restored is not None:
+            self.actions.rejoin(self._restored.peers(self._lower.config.name), now, out)
+
+    # what is known
 
     @property
     def version(self) -> int:
@@ -92,22 +142,35 @@ class Serf:
             numbers["coordinate_resets"] = self.coordinates.vivaldi.resets
         return {name: str(number) for name, number in numbers.items()}
 
+    def clock_lines(self) -> bytes:
+        """For the snapshot, every half second and at the end: the member clock if it moved."""
+        return b"" if self.snapshot is None else self.snapshot.clock(self.clocks.member.time)
+
     # commands and time
 
     def command(self, command: Command, now: float, out: list[Effect]) -> None:
         """Raises CommandError before changing anything; otherwise one Reply follows, now or later."""
         match command:
+            case SendEvent():
+                self.events.send(command.name, command.payload, command.coalesce, now, out)
+                out.append(Reply(command.id))
+            case StartQuery():
+                self.asking.start(command, now, out)
+            case Respond():
+                self.answers.respond(command.query, command.payload, now, out)
+                out.append(Reply(command.id))
             case Join():
                 self.actions.join(command, now, out)
             case Leave():
+                if self.snapshot is not None and self.actions.life is Life.ALIVE:
+                    out.append(Record(self.snapshot.leave()))
                 self.actions.leave(command, now, out)
             case ForceLeave():
                 self.actions.force_leave(command, now, out)
             case SetTags():
                 self.actions.set_tags(command, now, out)
-            case SendEvent():
-                self.events.send(command.name, command.payload, command.coalesce, now, out)
-                out.append(Reply(command.id))
+            case ChangeKeys():
+                self.keys.change(command, now, out)
 
     def next_deadline(self) -> float:
         """When `advance` has work: seconds, monotonic; inf when idle."""
@@ -126,6 +189,10 @@ class Serf:
                     self._user_coalescer.period_over(now, out)
                 case WaitOver(number):
                     self.actions.waits.over(number, now, out)
+                case QueryOver(ltime):
+                    self.asking.over(ltime, now, out)
+                case AnswerOver(id):
+                    self.answers.over(id)
                 case ReapDue():
                     self.roster.reap(now, out)
                 case ReconnectDue():
@@ -136,6 +203,8 @@ class Serf:
                     self._queues.check(now, out)
                 case Departed():
                     self.actions.departed(out)
+                case PauseOver():
+                    pass        # it was enough that the timer ran
 
     # Upper: what the membership layer tells and asks
 
@@ -150,13 +219,13 @@ class Serf:
 
     def on_leave(self, member: Member, now: float, out: list[Effect]) -> None:
         self.roster.went(member, now, out)
+        self.asking.member_gone(member.name, now)
 
     def on_update(self, member: Member, now: float, out: list[Effect]) -> None:
         self.roster.updated(member, now, out)
 
     def on_conflict(self, existing: Member, other: Alive, now: float, out: list[Effect]) -> None:
-        out.append(Notice(WARNING, f"name conflict name={existing.name!r} ours={existing.address[0]}"
-                                   f" other={other.addr.hex()} port={other.port}"))
+        self.conflict.noticed(existing, other, now, out)
 
     def ack_payload(self) -> bytes:
         return b"" if self.coordinates is None else self.coordinates.ack_payload
@@ -178,28 +247,31 @@ class Serf:
         """Raises WireError for what cannot be used; an empty message means nothing."""
         if not payload:
             return
-        message = decode(payload)
-        queue = self._queues.intent
+        message, queue, again = decode(payload), self._queues.intent, False
         match message:
             case UserEventMessage():
-                self._check(self.clocks.event, message.ltime)
+                _check(self.clocks.event, message.ltime)
                 queue, again = self._queues.event, self.events.receive(message, now, out)
+            case QueryMessage():
+                _check(self.clocks.query, message.ltime)
+                queue, again = self._queues.query, self.answers.receive(message, now, out)
+            case QueryResponse():
+                self._on_response(message, now, out)
             case JoinIntent():
-                self._check(self.clocks.member, message.ltime)
+                _check(self.clocks.member, message.ltime)
                 again = self.roster.join_intent(message.node, message.ltime, now)
             case LeaveIntent():
-                self._check(self.clocks.member, message.ltime)
+                _check(self.clocks.member, message.ltime)
                 again = self.roster.leave_intent(message.node, message.ltime, message.prune, now, out)
-            case _:
-                raise WireError(BAD_TYPE, type(message).__name__)
+            case Relay():
+                self.answers.relay(message, now, out)
         if again:
             self._queues.spread(queue, payload, now, source)
 
     # what the machines ask of each other
 
-    def _check(self, clock: LamportClock, ltime: int) -> None:
-        if not clock.plausible(ltime):
-            raise WireError(BAD_FIELD, f"LTime {ltime}, ours is {clock.time}")
+    def _tags(self) -> Mapping[str, str]:
+        return self.actions.tags
 
     def _info(self, member: SerfMember, status: Status | None = None) -> MemberInfo:
         info = self.roster.info(member, status)
@@ -207,24 +279,59 @@ class Serf:
             info.rtt_s = self.coordinates.vivaldi.rtt_s(member.name)
         return info
 
+    def _hear_member(self, heard: Heard, now: float, out: list[Effect]) -> None:
+        if self.snapshot is not None:
+            member = heard.member
+            self._record(self.snapshot.member(heard.kind, member.name, member.record.address) + self.clock_lines(), out)
+        self._coalescer.hear(heard, now, out)
+
+    def _hear_event(self, event: UserEvent, now: float, out: list[Effect]) -> None:
+        if self.snapshot is not None:
+            self._record(self.snapshot.user_event(event.ltime), out)
+        self._user_coalescer.hear(event, now, out)
+
+    def _on_query_passed(self, ltime: int, out: list[Effect]) -> None:
+        if self.snapshot is not None:
+            self._record(self.snapshot.query(ltime), out)
+
+    def _record(self, lines: bytes, out: list[Effect]) -> None:
+        if lines:
+            out.append(Record(lines))
+
+    def _on_response(self, response: QueryResponse, now: float, out: list[Effect]) -> None:
+        self.asking.on_response(response, now, out)
+
+    def _on_internal(self, question: Question, now: float, out: list[Effect]) -> None:
+        answer_internal(question, self._key_answers, self.conflict, now, out)
+
     def _refute(self, now: float) -> None:
         self.actions.announce_alive(now)
 
-    def _forget(self, name: str) -> None:
+    def _forget(self, name: str, out: list[Effect]) -> None:
         """A member was erased."""
         if self.coordinates is not None:
             self.coordinates.forget(name)
+        if self.snapshot is not None:
+            self._record(self.snapshot.forget(name), out)
 
     def _spread_intent(self, message: bytes, now: float, on_done: Done | None) -> None:
         self._queues.spread(self._queues.intent, message, now, None, on_done)
+
+    def _spread_event(self, message: bytes, now: float) -> None:
+        self._queues.spread(self._queues.event, message, now)
+
+    def _spread_query(self, message: bytes, now: float) -> None:
+        self._queues.spread(self._queues.query, message, now)
 
     def _reconnect(self, now: float, out: list[Effect]) -> None:
         member = self.roster.reconnect(now)
         if member is not None:
             self.actions.reconnect(member.record.address, now, out)
 
-    def _spread_event(self, message: bytes, now: float) -> None:
-        self._queues.spread(self._queues.event, message, now)
-
     def _replay_events(self, state: PushPullState, join: bool, now: float, out: list[Effect]) -> None:
         self.events.replay(state, join and self.actions.ignoring_old > 0, now, out)
+
+
+def _check(clock: LamportClock, ltime: int) -> None:
+    if not clock.plausible(ltime):
+        raise WireError(BAD_FIELD, f"LTime {ltime}, ours is {clock.time}")

@@ -11,12 +11,16 @@ from gossipd.commands import Command
 from gossipd.effects import Effect, Emit, Reply, SendDatagram
 from gossipd.events import Event, MemberEvent, UserEvent
 from gossipd.serf.config import SerfConfig
+from gossipd.serf.keys import SaveKeys
+from gossipd.serf.messages import UserMessage, decode
 from gossipd.serf.serf import Serf
+from gossipd.serf.snapshot import Restored
 from gossipd.serf.tags import encode_tags
 from gossipd.swim.broadcasts import BroadcastQueue, Done
 from gossipd.swim.config import VERSIONS, SwimConfig
 from gossipd.swim.members import ALIVE, DEAD, LEFT, Member, MemberTable
 from gossipd.swim.upper import JoinDone, Upper
+from gossipd.wire.secure import Keyring
 
 SOURCE: Address = ("127.0.47.9", 7946)
 E = TypeVar("E")
@@ -71,13 +75,14 @@ class FakeLower:
 class SerfBench:
     """One started Serf layer called `me`. Settings are fields of SerfConfig; coalescing is off unless asked for."""
 
-    def __init__(self, seed: int = 1, now: float = 100.0, **settings: object) -> None:
+    def __init__(self, seed: int = 1, now: float = 100.0, name: str = "me", keyring: Keyring | None = None,
+                 save_keys: SaveKeys | None = None, restored: Restored | None = None, **settings: object) -> None:
         quick: dict[str, object] = {"member_period_s": 0.0, "user_period_s": 0.0}
         self.config = SerfConfig(**{**quick, **settings})      # type: ignore[arg-type]
         versions = VERSIONS[:5] + bytes([self.config.protocol])
         rng = Random(seed)
-        self.lower = FakeLower(SwimConfig(name="me", addr=bytes([127, 0, 47, 1]), versions=versions), rng)
-        self.serf = Serf(self.config, self.lower, rng)
+        self.lower = FakeLower(SwimConfig(name=name, addr=bytes([127, 0, 47, 1]), versions=versions), rng)
+        self.serf = Serf(self.config, self.lower, rng, keyring, save_keys or (lambda keys: ""), restored)
         self.lower.upper = self.serf
         self.now = now
         self.out: list[Effect] = []
@@ -87,7 +92,7 @@ class SerfBench:
         self.lower.members.insert(local)
         self.serf.on_join(local, now, self.out)
         self.serf.start(now, self.out)
-        self.out.clear()
+        self.first_out, self.out = self.out, []
 
     # the membership layer says
 
@@ -160,7 +165,13 @@ class SerfBench:
             elif isinstance(event, UserEvent):
                 flag = str(event.coalesce).lower()
                 told.append(f"user:{event.name}:{(event.payload or b'').decode()}@{event.ltime} cc={flag}")
+            else:
+                told.append(f"query:{event.name}@{event.ltime}")
         return told
+
+    def sends(self) -> list[tuple[Address, UserMessage]]:
+        """Direct messages since the last time."""
+        return [(sent.to, decode(sent.data)) for sent in self.takes(SendDatagram)]
 
     def replies(self) -> list[Reply]:
         return self.takes(Reply)

@@ -1,0 +1,172 @@
+"""Encryption keys of the whole cluster, changed and listed by queries (spec serf §9.1-9.3)."""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from collections.abc import Callable, Sequence
+
+from gossipd.commands import ChangeKeys, KeyOutcome, QueryAnswer, QueryOutcome
+from gossipd.effects import Effect, Reply
+from gossipd.errors import CommandError, WireError
+from gossipd.serf.answers import Answers, Question
+from gossipd.serf.messages import (
+    KeyResponse,
+    QueryResponse,
+    decode_key_request,
+    decode_key_response,
+    encode_key_request,
+    encode_key_response,
+)
+from gossipd.serf.queries import Ask, Queries
+from gossipd.swim.upper import Lower
+from gossipd.wire.secure import KEY_SIZES, Keyring
+
+INSTALL, USE, REMOVE, LIST = "install", "use", "remove", "list"
+QUERY_OF = {INSTALL: "_serf_install-key", USE: "_serf_use-key", REMOVE: "_serf_remove-key", LIST: "_serf_list-keys"}
+ACTION_OF = {query: action for action, query in QUERY_OF.items()}
+LISTED_BYTES_MIN = 25               # a listed key is no shorter than this
+
+SaveKeys = Callable[[Sequence[bytes]], str]
+"""Keep these keys, primary first, before they take effect. "" or why that failed: then nothing is changed."""
+
+
+def keys_after(action: str, key: bytes, keys: list[bytes]) -> list[bytes]:
+    """The ring after the change. Raises CommandError, in Serf's words, if it is not possible."""
+    if action == INSTALL:
+        if len(key) not in KEY_SIZES:
+            raise CommandError("key size must be 16, 24 or 32 bytes")
+        return keys if key in keys else [*keys, key]
+    if action == USE:
+        if key not in keys:
+            raise CommandError("Requested key is not in the keyring")
+        return [key, *(other for other in keys if other != key)]
+    if keys and key == keys[0]:
+        raise CommandError("Removing the primary key is not allowed")
+    return [other for other in keys if other != key]
+
+
+class KeyAnswers:
+    """This node's part: change the ring, tell what is on it."""
+
+    def __init__(self, keyring: Keyring | None, save: SaveKeys, answers: Answers, local_name: str) -> None:
+        self._keyring, self._save, self._answers, self._local_name = keyring, save, answers, local_name
+
+    def answer(self, question: Question, now: float, out: list[Effect]) -> None:
+        action = ACTION_OF[question.query.name]
+        if action == LIST:
+            response = self._listing(question)
+        else:
+            response = self._change(action, question.query.payload or b"")
+        # The answer may go out under the new key already: whoever asked has both.
+        self._answers.answer(question, encode_key_response(response), now, out)
+
+    def _change(self, action: str, payload: bytes) -> KeyResponse:
+        try:
+            key = decode_key_request(payload)
+        except WireError:
+            return KeyResponse(False)
+        if self._keyring is None or not self._keyring.keys:
+            return KeyResponse(False, "No keyring to modify (encryption not enabled)")    # never made by a query
+        try:
+            self._apply(action, key, self._keyring)
+        except CommandError as error:
+            return KeyResponse(False, str(error))
+        return KeyResponse(True)
+
+    def _apply(self, action: str, key: bytes, keyring: Keyring) -> None:
+        keys = keyring.keys
+        after = keys_after(action, key, keys)
+        if after != keys and (failure := self._save(after)):
+            raise CommandError(failure)
+        if action == INSTALL:
+            keyring.add(key)
+        elif action == USE:
+            keyring.use(key)
+        else:
+            keyring.remove(key)
+
+    def _listing(self, question: Question) -> KeyResponse:
+        """All keys, or as many as fit the answer's limit."""
+        if self._keyring is None or not self._keyring.keys:
+            return KeyResponse(False, "Keyring is empty (encryption not enabled)")
+        keys = [b2a_base64(key, newline=False).decode() for key in self._keyring.keys]
+        response = KeyResponse(True, "", keys, keys[0])
+        shown = min(self._answers.response_bytes // LISTED_BYTES_MIN, len(keys))
+        while not self._fits(question, response) and shown > 0:
+            message = f"truncated key list response, showing first {shown} of {len(keys)} keys"
+            response = KeyResponse(True, message, keys[:shown], keys[0])
+            shown -= 1
+        return response
+
+    def _fits(self, question: Question, response: KeyResponse) -> bool:
+        query, payload = question.query, encode_key_response(response)
+        try:
+            self._answers.check_size(QueryResponse(query.ltime, query.id, self._local_name, 0, payload))
+        except CommandError:
+            return False
+        return True
+
+
+class KeyManager:
+    """What users ask of all nodes. One change or listing at a time; others wait for their turn."""
+
+    def __init__(self, lower: Lower, queries: Queries) -> None:
+        self._lower, self._queries = lower, queries
+        self._turns: list[ChangeKeys] = []
+        self._running = False
+
+    def change(self, command: ChangeKeys, now: float, out: list[Effect]) -> None:
+        """Raises CommandError for what no node would do."""
+        if command.action not in QUERY_OF:
+            raise CommandError(f"unknown key action {command.action!r}")
+        if command.action != LIST and len(command.key) not in KEY_SIZES:
+            raise CommandError("key size must be 16, 24 or 32 bytes")
+        if self._running:
+            self._turns.append(command)
+        else:
+            self._begin(command, now, out)
+
+    def _begin(self, command: ChangeKeys, now: float, out: list[Effect]) -> None:
+        outcome = KeyOutcome(self._lower.up_count())
+
+        def answered(answer: QueryAnswer, now: float, out: list[Effect]) -> None:
+            _count(answer, outcome)
+            if outcome.responses >= outcome.nodes:
+                self._queries.stop(answer.ltime, now)
+
+        def over(_: QueryOutcome, now: float, out: list[Effect]) -> None:
+            out.append(Reply(command.id, outcome, _failure(outcome)))
+            self._running = False
+            if self._turns:
+                self._begin(self._turns.pop(0), now, out)
+
+        self._queries.ask(Ask(QUERY_OF[command.action], encode_key_request(command.key),
+                              relay_factor=command.relay_factor), answered, over, now, out)
+        self._running = True
+
+
+def _count(answer: QueryAnswer, outcome: KeyOutcome) -> None:
+    outcome.responses += 1
+    try:
+        response = decode_key_response(answer.payload or b"")
+    except WireError as error:
+        outcome.errors += 1
+        outcome.messages[answer.source] = f"Failed to decode key response: {error}"
+        return
+    if not response.result:
+        outcome.errors += 1
+        outcome.messages[answer.source] = response.message
+        return
+    if response.message:
+        outcome.messages[answer.source] = response.message
+    for key in response.keys or ():
+        outcome.keys[key] = outcome.keys.get(key, 0) + 1
+    outcome.primaries[response.primary] = outcome.primaries.get(response.primary, 0) + 1
+
+
+def _failure(outcome: KeyOutcome) -> str:
+    if outcome.errors:
+        return f"{outcome.errors}/{outcome.nodes} nodes reported failure"
+    if outcome.responses < outcome.nodes:
+        return f"{outcome.responses}/{outcome.nodes} nodes reported success"
+    return ""

@@ -1,0 +1,188 @@
+"""The snapshot: lines of text that bring back clocks and peers after a restart (spec serf §14). No files here.
+
+Serf's format, and readable by Serf. Members that failed are kept too, in lines that are comments to Serf, so that a
+cluster whose nodes all went down one after the other finds itself again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gossipd.addresses import Address, format_address, parse_address
+from gossipd.events import MEMBER_FAILED, MEMBER_JOIN, MEMBER_LEAVE
+
+LTIME_BITS = 64
+PEER_BYTES = 128                # a compaction is due at twice this for each peer
+_ALIVE, _NOT_ALIVE, _FAILED = b"alive: ", b"not-alive: ", b"# failed: "
+_CLOCK, _EVENT_CLOCK, _QUERY_CLOCK = b"clock: ", b"event-clock: ", b"query-clock: "
+_SKIPPED = (b"coordinate: ", b"#")
+_LEAVE = b"leave"
+
+
+@dataclass(slots=True)
+class Restored:
+    """What a snapshot tells. Addresses are text, `host:port`."""
+
+    alive: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    clock: int = 0
+    event_clock: int = 0
+    query_clock: int = 0
+    warnings: list[str] = field(default_factory=list)
+    ends_in_newline: bool = True        # if not, one must be written before anything is appended
+
+    def peers(self, local_name: str) -> list[Address]:
+        """Whom to try to join: those last seen alive, then those that had failed. The local name is left out."""
+        found: list[Address] = []
+        for name, text in (*self.alive.items(), *self.failed.items()):
+            if name != local_name and (address := _usable(text)) is not None:
+                found.append(address)
+        return found
+
+
+def replay(text: bytes, rejoin_after_leave: bool = False) -> Restored:
+    """Read a whole snapshot. Nothing raises: what cannot be understood is skipped with a warning.
+
+    A last line without newline does not count.
+    """
+    restored = Restored(ends_in_newline=not text or text.endswith(b"\n"))
+    for line in text.split(b"\n")[:-1]:
+        _replay_line(line, rejoin_after_leave, restored)
+    return restored
+
+
+def _replay_line(line: bytes, rejoin_after_leave: bool, restored: Restored) -> None:
+    if line.startswith(_ALIVE):
+        _replay_peer(line, line.removeprefix(_ALIVE), restored, restored.alive, restored.failed)
+    elif line.startswith(_FAILED):
+        _replay_peer(line, line.removeprefix(_FAILED), restored, restored.failed, restored.alive)
+    elif line.startswith(_NOT_ALIVE):
+        name = _text(line.removeprefix(_NOT_ALIVE))
+        restored.alive.pop(name, None)
+        restored.failed.pop(name, None)
+    elif line.startswith(_CLOCK):
+        restored.clock = _number(line, _CLOCK, restored.clock, restored)
+    elif line.startswith(_EVENT_CLOCK):
+        restored.event_clock = _number(line, _EVENT_CLOCK, restored.event_clock, restored)
+    elif line.startswith(_QUERY_CLOCK):
+        restored.query_clock = _number(line, _QUERY_CLOCK, restored.query_clock, restored)
+    elif line == _LEAVE:
+        _replay_leave(rejoin_after_leave, restored)
+    elif not line.startswith(_SKIPPED):
+        restored.warnings.append(f"unrecognized snapshot line: {line[:100]!r}")
+
+
+def _replay_peer(line: bytes, rest: bytes, restored: Restored, into: dict[str, str], out_of: dict[str, str]) -> None:
+    name, space, address = rest.rpartition(b" ")
+    if not space:
+        restored.warnings.append(f"snapshot line without address: {line[:100]!r}")
+        return
+    out_of.pop(_text(name), None)
+    into[_text(name)] = _text(address)
+
+
+def _replay_leave(rejoin_after_leave: bool, restored: Restored) -> None:
+    if rejoin_after_leave:
+        restored.warnings.append("ignoring a previous leave in the snapshot")
+        return
+    restored.alive.clear()
+    restored.failed.clear()
+    restored.clock = restored.event_clock = restored.query_clock = 0
+
+
+def _number(line: bytes, prefix: bytes, before: int, restored: Restored) -> int:
+    digits = line.removeprefix(prefix)
+    if digits.isdigit() and len(digits) <= 20 and not int(digits) >> LTIME_BITS:
+        return int(digits)
+    restored.warnings.append(f"snapshot line without number: {line[:100]!r}")
+    return before
+
+
+class Snapshot:
+    """What to append for everything that happens. Each method returns whole lines, b"" for nothing."""
+
+    def __init__(self, restored: Restored, compact_bytes_min: int, rejoin_after_leave: bool) -> None:
+        self._alive, self._failed = dict(restored.alive), dict(restored.failed)
+        self._clock, self._event_clock = restored.clock, restored.event_clock
+        self._query_clock = restored.query_clock
+        self._compact_bytes_min, self._rejoin_after_leave = compact_bytes_min, rejoin_after_leave
+        self._leaving = False
+
+    def member(self, kind: str, name: str, address: Address) -> bytes:
+        """A member event, uncoalesced."""
+        raw, where = _raw(name), format_address(address)
+        if self._leaving or b"\n" in raw or b"\r" in raw:       # such a name could forge lines (§18.9)
+            return b""
+        if kind == MEMBER_JOIN:
+            self._failed.pop(name, None)
+            self._alive[name] = where
+            return _ALIVE + raw + b" " + where.encode() + b"\n"
+        if kind not in (MEMBER_LEAVE, MEMBER_FAILED):
+            return b""
+        self._alive.pop(name, None)
+        self._failed.pop(name, None)
+        line = _NOT_ALIVE + raw + b"\n"
+        if kind == MEMBER_FAILED:
+            self._failed[name] = where
+            line += _FAILED + raw + b" " + where.encode() + b"\n"
+        return line
+
+    def forget(self, name: str) -> bytes:
+        """A failed member was reaped."""
+        if self._failed.pop(name, None) is None or self._leaving:
+            return b""
+        return _NOT_ALIVE + _raw(name) + b"\n"
+
+    def user_event(self, ltime: int) -> bytes:
+        if self._leaving or ltime <= self._event_clock:
+            return b""
+        self._event_clock = ltime
+        return _EVENT_CLOCK + b"%d\n" % ltime
+
+    def query(self, ltime: int) -> bytes:
+        """One that passed our filters."""
+        if self._leaving or ltime <= self._query_clock:
+            return b""
+        self._query_clock = ltime
+        return _QUERY_CLOCK + b"%d\n" % ltime
+
+    def clock(self, member_time: int) -> bytes:
+        """Call it after member events, every half second and at the end, while leaving too."""
+        if member_time - 1 <= self._clock:
+            return b""
+        self._clock = member_time - 1
+        return _CLOCK + b"%d\n" % self._clock
+
+    def leave(self) -> bytes:
+        """Our own graceful leave: from now on only the member clock is written."""
+        self._leaving = True
+        if not self._rejoin_after_leave:
+            self._alive.clear()
+            self._failed.clear()
+        return _LEAVE + b"\n"
+
+    def wants_compaction(self, file_bytes: int) -> bool:
+        return file_bytes > max(self._compact_bytes_min, (len(self._alive) + len(self._failed)) * PEER_BYTES * 2)
+
+    def compacted(self) -> bytes:
+        """The shortest file that says the same, save for a leave."""
+        lines = [_ALIVE + _raw(name) + b" " + _raw(where) + b"\n" for name, where in self._alive.items()]
+        lines += [_FAILED + _raw(name) + b" " + _raw(where) + b"\n" for name, where in self._failed.items()]
+        clocks = (_CLOCK, self._clock), (_EVENT_CLOCK, self._event_clock), (_QUERY_CLOCK, self._query_clock)
+        return b"".join([*lines, *(key + b"%d\n" % time for key, time in clocks)])
+
+
+def _usable(text: str) -> Address | None:
+    try:
+        address = parse_address(text, 0)
+    except ValueError:
+        return None
+    return address if address[1] else None
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
