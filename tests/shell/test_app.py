@@ -25,7 +25,7 @@ from gossipd.config.schema import (
     NodeSection,
     RpcSection,
 )
-from gossipd.daemon import app
+from gossipd.daemon import app, rpcsocket
 from gossipd.daemon.app import Sockets
 from gossipd.daemon.life import EXIT_LEFT, EXIT_STOPPED
 from gossipd.errors import GossipdError
@@ -158,6 +158,22 @@ async def test_a_start_that_fails_halfway_leaves_nothing_bound(tmp_path):
     with pytest.raises(GossipdError, match="cannot bind the RPC address"):
         Sockets(config)
     assert not os.path.exists(tmp_path / "s")
+
+
+@in_real_time
+async def test_a_second_daemon_of_a_user_can_do_with_tcp_alone(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(rpcsocket, "SYSTEM_SOCKET", "/nonexistent/rpc.sock")
+    alone = replace(a_config(tmp_path), rpc=RpcSection())
+    first = Sockets(alone)
+    with pytest.raises(GossipdError, match="another daemon is listening"):
+        Sockets(alone)
+    second = Sockets(replace(alone, rpc=RpcSection(tcp="127.0.0.1:0")))
+    assert "clients must use TCP" in caplog.text and len(second.rpc) == 1
+    with pytest.raises(GossipdError, match="another daemon is listening"):
+        Sockets(replace(alone, rpc=RpcSection(tcp="127.0.0.1:0", socket=first.rpc[0].path)))
+    first.close()
+    second.close()
 
 
 def test_a_keyring_that_cannot_be_read_is_an_error_for_people(tmp_path):

@@ -163,10 +163,11 @@ def test_moments_turn_into_wall_time():
 def test_stats_are_text_in_serfs_sections_and_show_what_was_refused():
     engine = an_engine()
     engine.count("send ENOBUFS")
+    engine.reject("wrong label", ("10.0.0.9", 7946))
     stats = engine.stats()
     assert {"agent", "runtime", "serf", "tags", "event_handlers"} <= set(stats)
     assert stats["agent"] == {"name": "ann"} and stats["tags"] == {"role": "web"}
-    assert stats["gossipd"] == {"send ENOBUFS": "1", "wrong label": "2"}
+    assert stats["gossipd"] == {"send ENOBUFS": "1", "wrong label": "1"}
     assert all(isinstance(value, str) for section in stats.values() for value in section.values())
 
 
