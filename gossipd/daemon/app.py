@@ -24,6 +24,7 @@ from gossipd.daemon.rpcsocket import RpcListener, bind_rpc_tcp, bind_rpc_unix, r
 from gossipd.daemon.signals import catch_signals, run_signals
 from gossipd.daemon.systemd import Notifier
 from gossipd.daemon.transport import run_transport
+from gossipd.errors import GossipdError
 from gossipd.node import Node, NodeConfig
 
 log = logging.getLogger("gossipd.app")
@@ -38,12 +39,21 @@ class Sockets:
         self.rpc: list[RpcListener] = []
         self.udp, self.tcp = bind_gossip(bind_address(config))
         try:
-            self.rpc.append(bind_rpc_unix(rpc_socket_path(config.rpc.socket)))
             if config.rpc.tcp:
                 self.rpc.append(bind_rpc_tcp(config.rpc.tcp, config.rpc.auth_key))
+            self._bind_unix(config.rpc.socket)
         except BaseException:
             self.close()
             raise
+
+    def _bind_unix(self, configured: str) -> None:
+        """The usual path may belong to another daemon of this user; whoever can be reached by TCP does without it."""
+        try:
+            self.rpc.append(bind_rpc_unix(rpc_socket_path(configured)))
+        except GossipdError as error:
+            if configured or not self.rpc:
+                raise
+            log.warning("%s: clients must use TCP", error)
 
     def close(self) -> None:
         self.udp.close()
@@ -96,7 +106,8 @@ async def serve(engine: Engine, config: Config, sockets: Sockets, root: trio.Nur
     rpc = await root.start(run_rpc, engine, sockets.rpc)
     if config.join.seeds:
         root.start_soon(keep_joining, engine, config.join)
-    log.info("node %s at %s, rpc at %s", engine.name, format_address(sockets.udp.address), sockets.rpc[0].path)
+    log.info("node %s at %s, rpc at %s", engine.name, format_address(sockets.udp.address),
+             ", ".join(listener.name for listener in sockets.rpc))
     notifier.ready(f"node {engine.name}")
 
     await engine.life.ending.wait()

@@ -8,8 +8,8 @@ import socket
 import stat
 from contextlib import suppress
 
-from gossipd.addresses import parse_address
-from gossipd.daemon.net import BACKLOG
+from gossipd.addresses import format_address, parse_address
+from gossipd.daemon.net import BACKLOG, plain_source
 from gossipd.errors import GossipdError
 from gossipd.paths import SYSTEM_SOCKET, is_private, user_runtime_dir, user_socket
 
@@ -28,6 +28,10 @@ class RpcListener:
         sock.setblocking(False)
         sock.listen(BACKLOG)
         self._inode = os.stat(path).st_ino if path else 0
+
+    @property
+    def name(self) -> str:
+        return self.path or format_address(plain_source(self.sock.getsockname()))
 
     def close(self) -> None:
         self.sock.close()
