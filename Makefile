@@ -40,8 +40,10 @@ test-debian:
 
 check:
 	@$(PREPARE) test
-	.venv/bin/python -m ruff check .
-	.venv/bin/python -m mypy
+	@status=0; \
+	.venv/bin/python -m ruff check . || status=1; \
+	.venv/bin/python -m mypy || status=1; \
+	exit $$status
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache

@@ -18,7 +18,7 @@ def unpack_ip(raw: bytes) -> str:
     if len(raw) == 4:
         return "%d.%d.%d.%d" % tuple(raw)
     if len(raw) == 16:
-        from ipaddress import IPv6Address     # 3 ms that an IPv4 cluster never pays
+        from ipaddress import IPv6Address  # 3 ms that an IPv4 cluster never pays
 
         return str(IPv6Address(raw))
     raise WireError("bad address", f"{len(raw)} bytes")
