@@ -65,6 +65,8 @@ class Serf:
     def __init__(self, config: SerfConfig, lower: Lower, rng: Random, keyring: Keyring | None = None,
                  save_keys: SaveKeys = _keys_stay_in_memory, restored: Restored | None = None) -> None:
         config.check()
+        if restored is not None:
+            restored = restored.plausible()
         if lower.config.versions[5] != config.protocol:
             raise ConfigError(f"Serf protocol {config.protocol} is not the one advertised")
         self._config, self._lower = config, lower

@@ -6,10 +6,11 @@ cluster whose nodes all went down one after the other finds itself again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gossipd.addresses import Address, format_address, parse_address
 from gossipd.events import MEMBER_FAILED, MEMBER_JOIN, MEMBER_LEAVE
+from gossipd.serf.lamport import FIRST_MAX
 
 LTIME_BITS = 64
 PEER_BYTES = 128                # a compaction is due at twice this for each peer
@@ -30,6 +31,12 @@ class Restored:
     query_clock: int = 0
     warnings: list[str] = field(default_factory=list)
     ends_in_newline: bool = True        # if not, one must be written before anything is appended
+
+    def plausible(self) -> Restored:
+        """The same, where a clock that no cluster can have reached counts as none."""
+        clock, event_clock, query_clock = (
+            time if time <= FIRST_MAX else 0 for time in (self.clock, self.event_clock, self.query_clock))
+        return replace(self, clock=clock, event_clock=event_clock, query_clock=query_clock)
 
     def peers(self, local_name: str) -> list[Address]:
         """Whom to try to join: those last seen alive, then those that had failed. The local name is left out."""

@@ -36,7 +36,8 @@ class UserEvents:
         """`restored`: the event clock that a snapshot knew; None without a snapshot."""
         self._config, self._clock, self._hear, self._spread = config, clock, hear, spread
         self._ring: dict[int, _Slot] = {}
-        self.minimum = 0 if restored is None else min(restored + 1, clock.time)      # older ones are none of our business
+        # older events are none of our business
+        self.minimum = 0 if restored is None else min(restored + 1, clock.time)
 
     def send(self, name: str, payload: bytes | None, coalesce: bool, now: float, out: list[Effect]) -> None:
         """Raises CommandError, naming limit and size, if it is too large. We hear it like everyone else."""

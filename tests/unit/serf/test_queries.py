@@ -46,7 +46,8 @@ def sent_query(bench: SerfBench) -> QueryMessage:
     return decode(bench.gossips()[0])
 
 
-def answers(bench: SerfBench, query: QueryMessage, source: str, payload: bytes | None = None, ack: bool = False) -> None:
+def answers(bench: SerfBench, query: QueryMessage, source: str, payload: bytes | None = None,
+            ack: bool = False) -> None:
     response = QueryResponse(query.ltime, query.id, source, ACK_FLAG if ack else 0, payload)
     bench.hears(encode_response(response))
 

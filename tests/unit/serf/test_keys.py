@@ -1,0 +1,193 @@
+"""Keys of the whole cluster: what this node does to its ring, and what a user hears of all of them."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+import pytest
+
+from gossipd.commands import ChangeKeys, KeyOutcome
+from gossipd.effects import Reply
+from gossipd.errors import CommandError
+from gossipd.serf.keys import QUERY_OF
+from gossipd.serf.messages import (
+    KeyResponse,
+    QueryMessage,
+    QueryResponse,
+    decode,
+    decode_key_response,
+    encode_key_request,
+    encode_key_response,
+    encode_query,
+    encode_response,
+)
+from gossipd.wire.secure import Keyring
+from tests.support.serf import SerfBench
+from tests.unit.serf.vectors import load
+
+ONE, TWO, SHORT = bytes(range(32)), bytes(range(32, 64)), bytes(16)
+ROBUSTNESS = {case["name"]: bytes.fromhex(case["hex"]) for case in load("robustness.json")["cases"]}
+
+
+def node(*keys: bytes, **settings: object) -> SerfBench:
+    bench = SerfBench(keyring=Keyring(keys) if keys else None, **settings)
+    bench.joins("bea")
+    bench.out.clear()
+    return bench
+
+
+def asked(bench: SerfBench, action: str, payload: bytes) -> KeyResponse:
+    """What the node answers to a key query."""
+    record = bench.lower.members.get("bea")
+    ltime = bench.serf.clocks.query.time
+    bench.hears(encode_query(QueryMessage(ltime, 1, record.addr, record.port, "bea", QUERY_OF[action], payload, 10**9)))
+    return decode_key_response(bench.sends()[0][1].payload)
+
+
+def keys(bench: SerfBench) -> list[bytes]:
+    return bench.serf._key_answers._keyring.keys
+
+
+# this node
+
+def test_a_key_is_rotated_by_install_use_remove():
+    bench = node(ONE)
+    assert asked(bench, "install", encode_key_request(TWO)) == KeyResponse(True) and keys(bench) == [ONE, TWO]
+    assert asked(bench, "install", encode_key_request(TWO)) == KeyResponse(True) and keys(bench) == [ONE, TWO]
+    assert asked(bench, "use", encode_key_request(TWO)) == KeyResponse(True) and keys(bench) == [TWO, ONE]
+    assert asked(bench, "remove", encode_key_request(ONE)) == KeyResponse(True) and keys(bench) == [TWO]
+    assert asked(bench, "remove", encode_key_request(ONE)) == KeyResponse(True) and keys(bench) == [TWO]
+
+
+@pytest.mark.parametrize(("action", "key", "message"), [
+    ("install", b"short", "key size must be 16, 24 or 32 bytes"),
+    ("use", TWO, "Requested key is not in the keyring"),
+    ("remove", ONE, "Removing the primary key is not allowed"),
+])
+def test_what_cannot_be_done_to_the_ring_is_answered_so(action, key, message):
+    bench = node(ONE)
+    assert asked(bench, action, encode_key_request(key)) == KeyResponse(False, message) and keys(bench) == [ONE]
+
+
+def test_the_refusal_of_the_reference_is_ours():
+    vector = next(v for v in load("messages.json")["messages"] if v["name"] == "response_key_error_1")
+    assert asked(node(ONE), "remove", encode_key_request(ONE)) == decode_key_response(
+        decode(bytes.fromhex(vector["hex"])).payload)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x07", b"\x07\xc1", b"\x07\x81\xa3Key\x01"])
+def test_an_unreadable_request_changes_nothing(payload):
+    bench = node(ONE)
+    assert asked(bench, "install", payload) == KeyResponse(False) and keys(bench) == [ONE]
+
+
+def test_the_query_that_crashes_the_reference_is_answered():
+    bench = node(ONE)
+    bench.hears(ROBUSTNESS["key_query_with_empty_payload"])
+    assert [answer.is_ack for _, answer in bench.sends()] == [True, False]
+
+
+@pytest.mark.parametrize("action", ["install", "use", "remove"])
+def test_without_encryption_no_query_makes_a_keyring(action):
+    for bench in (node(), SerfBench(keyring=Keyring())):
+        bench.joins("bea")
+        bench.out.clear()
+        response = asked(bench, action, encode_key_request(ONE))
+        assert response == KeyResponse(False, "No keyring to modify (encryption not enabled)")
+
+
+def test_a_key_is_kept_before_it_counts_and_a_failure_to_keep_it_changes_nothing():
+    kept: list[list[bytes]] = []
+    ring = Keyring([ONE])
+
+    def save(after: object) -> str:
+        kept.append(list(after))
+        assert ring.keys == [ONE]
+        return "disk full"
+
+    bench = SerfBench(keyring=ring, save_keys=save)
+    bench.joins("bea")
+    bench.out.clear()
+    assert asked(bench, "install", encode_key_request(TWO)) == KeyResponse(False, "disk full")
+    assert kept == [[ONE, TWO]] and ring.keys == [ONE]
+    assert asked(bench, "install", encode_key_request(ONE)) == KeyResponse(True) and len(kept) == 1
+
+
+def test_a_listing_gives_all_keys_primary_first():
+    text = [b64encode(key).decode() for key in (TWO, ONE)]
+    assert asked(node(TWO, ONE), "list", encode_key_request(b"")) == KeyResponse(True, "", text, text[0])
+    assert asked(node(TWO, ONE), "list", b"").keys == text
+    assert asked(node(), "list", b"") == KeyResponse(False, "Keyring is empty (encryption not enabled)")
+
+
+def test_a_listing_too_long_for_an_answer_is_cut():
+    ring = [bytes([number]) * 32 for number in range(25)]
+    response = asked(node(*ring), "list", b"")
+    shown = len(response.keys)
+    assert response.result and 17 <= shown <= 19
+    assert response.message == f"truncated key list response, showing first {shown} of 25 keys"
+    size = len(encode_response(QueryResponse(1, 1, "me", 0, encode_key_response(response))))
+    assert 1024 - 46 < size <= 1024
+
+
+# all nodes
+
+def answers(bench: SerfBench, source: str, response: KeyResponse | bytes) -> None:
+    query = next(q for q in map(decode, bench.gossips()) if isinstance(q, QueryMessage))
+    payload = response if isinstance(response, bytes) else encode_key_response(response)
+    bench.hears(encode_response(QueryResponse(query.ltime, query.id, source, 0, payload)))
+    bench.runs_until(bench.now)
+
+
+def test_a_change_is_over_when_everybody_did_it():
+    bench = node(ONE)
+    bench.asks(ChangeKeys(5, "install", TWO))
+    answers(bench, "bea", KeyResponse(True))
+    assert bench.replies() == [Reply(5, KeyOutcome(2, 2, 0, {}, {}, {"": 2}))] and keys(bench) == [ONE, TWO]
+
+
+def test_a_listing_counts_on_how_many_nodes_a_key_is():
+    bench = node(ONE)
+    bench.asks(ChangeKeys(5, "list"))
+    one, two = (b64encode(key).decode() for key in (ONE, TWO))
+    answers(bench, "bea", KeyResponse(True, "note", [two, one], two))
+    assert bench.replies() == [Reply(5, KeyOutcome(2, 2, 0, {"bea": "note"}, {one: 2, two: 1}, {one: 1, two: 1}))]
+
+
+def test_failures_are_counted_with_their_reasons():
+    bench = node(ONE)
+    bench.joins("cal")
+    bench.asks(ChangeKeys(5, "remove", TWO))
+    query = decode(bench.gossips()[0])
+    for source, payload in (("bea", encode_key_response(KeyResponse(False, "no"))), ("cal", b"garbage")):
+        bench.hears(encode_response(QueryResponse(query.ltime, query.id, source, 0, payload)))
+    bench.runs_until(bench.now)
+    (reply,) = bench.replies()
+    assert reply.error == "2/3 nodes reported failure" and reply.result.messages["bea"] == "no"
+
+
+def test_nodes_that_say_nothing_are_missed_at_the_deadline():
+    bench = node(ONE)
+    bench.asks(ChangeKeys(5, "use", ONE))
+    bench.runs_until(bench.now + 3.3)
+    (reply,) = bench.replies()
+    assert reply.error == "1/2 nodes reported success" and reply.result.responses == 1
+
+
+def test_changes_take_turns():
+    bench = node(ONE)
+    bench.asks(ChangeKeys(5, "install", TWO))
+    bench.asks(ChangeKeys(6, "use", TWO))
+    assert keys(bench) == [ONE, TWO]
+    answers(bench, "bea", KeyResponse(True))
+    assert [reply.id for reply in bench.replies()] == [5] and keys(bench) == [TWO, ONE]
+    bench.runs_until(bench.now + 3.3)
+    assert [reply.id for reply in bench.replies()] == [6]
+
+
+@pytest.mark.parametrize("command", [ChangeKeys(1, "install", b"short"), ChangeKeys(1, "melt", ONE)], ids=repr)
+def test_what_no_node_would_do_is_not_asked(command):
+    bench = node(ONE)
+    with pytest.raises(CommandError):
+        bench.asks(command)
+    assert bench.gossips() == []
