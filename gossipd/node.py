@@ -16,7 +16,9 @@ from gossipd.effects import Effect, Rejected
 from gossipd.errors import WireError
 from gossipd.events import MemberInfo
 from gossipd.serf.config import SerfConfig
+from gossipd.serf.keys import SaveKeys, keys_stay_in_memory
 from gossipd.serf.serf import Serf
+from gossipd.serf.snapshot import Restored
 from gossipd.swim.config import SwimConfig
 from gossipd.swim.gossiper import Gossiper
 from gossipd.swim.membership import Membership
@@ -40,7 +42,9 @@ class NodeConfig:
 class Node:
     """`rng` gives every random choice, `entropy` the nonces of encryption."""
 
-    def __init__(self, config: NodeConfig, rng: Random, entropy: Callable[[int], bytes]) -> None:
+    def __init__(self, config: NodeConfig, rng: Random, entropy: Callable[[int], bytes],
+                 save_keys: SaveKeys = keys_stay_in_memory, restored: Restored | None = None) -> None:
+        """`save_keys` keeps a changed keyring, `restored` is what a snapshot tells: None for a node without one."""
         swim = config.swim
         self.config = config
         self.keyring = Keyring(list(swim.keys)) if swim.keys else None
@@ -50,7 +54,7 @@ class Node:
         self._swim = self._membership.swim
         self.prober: Prober = self._membership.prober
         self.gossiper: Gossiper = self._membership.gossiper
-        self.serf = Serf(config.serf, self._membership, rng)
+        self.serf = Serf(config.serf, self._membership, rng, self.keyring, save_keys, restored)
 
     @property
     def name(self) -> str:

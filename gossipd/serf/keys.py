@@ -30,6 +30,11 @@ SaveKeys = Callable[[Sequence[bytes]], str]
 """Keep these keys, primary first, before they take effect. "" or why that failed: then nothing is changed."""
 
 
+def keys_stay_in_memory(keys: Sequence[bytes]) -> str:
+    """For a node without a keyring file."""
+    return ""
+
+
 def keys_after(action: str, key: bytes, keys: list[bytes]) -> list[bytes]:
     """The ring after the change. Raises CommandError, in Serf's words, if it is not possible."""
     if action == INSTALL:

@@ -24,7 +24,7 @@ from gossipd.serf.config import SerfConfig
 from gossipd.serf.conflict import Conflict, PauseOver
 from gossipd.serf.coordinates import Coordinates
 from gossipd.serf.internal import answer_internal
-from gossipd.serf.keys import KeyAnswers, KeyManager, SaveKeys
+from gossipd.serf.keys import KeyAnswers, KeyManager, SaveKeys, keys_stay_in_memory
 from gossipd.serf.lamport import LamportClock
 from gossipd.serf.members import Heard, PruneDue, ReapDue, ReconnectDue, Roster, SerfMember, Status
 from gossipd.serf.messages import (
@@ -52,10 +52,6 @@ from gossipd.wire.reasons import BAD_FIELD
 from gossipd.wire.secure import Keyring
 
 
-def _keys_stay_in_memory(keys: object) -> str:
-    return ""
-
-
 class Serf:
     """The layer above of `swim.upper.Upper`. Raises ConfigError if the settings do not allow a start.
 
@@ -63,7 +59,7 @@ class Serf:
     """
 
     def __init__(self, config: SerfConfig, lower: Lower, rng: Random, keyring: Keyring | None = None,
-                 save_keys: SaveKeys = _keys_stay_in_memory, restored: Restored | None = None) -> None:
+                 save_keys: SaveKeys = keys_stay_in_memory, restored: Restored | None = None) -> None:
         config.check()
         if restored is not None:
             restored = restored.plausible()
