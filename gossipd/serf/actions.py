@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from random import Random
 
@@ -30,7 +29,6 @@ class Life(Enum):
     LEFT = "left"
 
 
-@dataclass(frozen=True, slots=True)
 class Departed:
     """The goodbye had its time to spread."""
 

@@ -15,24 +15,20 @@ from gossipd.serf.members import Heard, SerfMember, Status
 from gossipd.timers import TimerQueue
 
 
-@dataclass(frozen=True, slots=True)
 class MembersQuiet:
     """Nothing was heard for the quiescent period."""
 
 
-@dataclass(frozen=True, slots=True)
 class MembersPeriodOver:
     """The burst goes on, but followers have waited long enough."""
 
 
-@dataclass(frozen=True, slots=True)
 class UsersQuiet:
-    pass
+    """The same for user events."""
 
 
-@dataclass(frozen=True, slots=True)
 class UsersPeriodOver:
-    pass
+    """The same for user events."""
 
 
 QUIET, PERIOD_OVER = MembersQuiet(), MembersPeriodOver()

@@ -24,9 +24,8 @@ PAUSE_S = 2.0
 """After a vote without voters. A rival that runs Serf has shut down by then, and this node is not needed to go too."""
 
 
-@dataclass(frozen=True, slots=True)
 class PauseOver:
-    pass
+    """A new vote may begin."""
 
 
 PAUSE_OVER = PauseOver()

@@ -64,14 +64,12 @@ class Heard:
     status: Status
 
 
-@dataclass(frozen=True, slots=True)
 class ReapDue:
-    pass
+    """Time to look who is gone for long."""
 
 
-@dataclass(frozen=True, slots=True)
 class ReconnectDue:
-    pass
+    """Time to try a failed member again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 
 from gossipd.addresses import Address
 from gossipd.effects import WARNING, Effect, Notice
@@ -13,9 +12,8 @@ from gossipd.swim.upper import Lower
 from gossipd.timers import TimerQueue
 
 
-@dataclass(frozen=True, slots=True)
 class QueueCheckDue:
-    pass
+    """Time to look how deep the queues are."""
 
 
 CHECK = QueueCheckDue()
