@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pytest
 
-from tests.support.processes import Lab
+
+@runtime_checkable
+class HasLogs(Protocol):
+    """A fixture's value that holds agents."""
+
+    def logs(self) -> list[tuple[str, str]]:
+        """Titles and texts."""
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -15,7 +21,5 @@ def pytest_runtest_makereport(item: Any) -> Generator[None, Any, None]:
     outcome = yield
     report = outcome.get_result()
     if report.failed:
-        for value in getattr(item, "funcargs", {}).values():
-            lab = value if isinstance(value, Lab) else getattr(value, "lab", None)
-            if isinstance(lab, Lab):
-                report.sections += lab.logs()
+        logs = (value.logs() for value in getattr(item, "funcargs", {}).values() if isinstance(value, HasLogs))
+        report.sections += {title: (title, text) for some in logs for title, text in some}.values()

@@ -38,12 +38,13 @@ Place = Callable[[], AbstractContextManager[object]]
 """Enters the network namespace in which something should happen; `nullcontext` for our own."""
 
 
-def wait_until(condition: Callable[[], T], what: str, within_s: float, every_s: float = POLL_S) -> T:
+def wait_until(condition: Callable[[], T], what: str | Callable[[], str], within_s: float) -> T:
     """The first true result of `condition`. AssertionError with `what` if there is none in time."""
     deadline = time.monotonic() + within_s
     while not (result := condition()):
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
-        time.sleep(every_s)
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"not within {within_s:g} s: {what() if callable(what) else what}")
+        time.sleep(POLL_S)
     return result
 
 
@@ -251,10 +252,14 @@ class Watch:
     """The events of one agent from now on, for as long as it runs, gathered by a thread."""
 
     def __init__(self, agent: Agent, kinds: tuple[str, ...]) -> None:
+        self.agent = agent
         self.events: list[tuple[float, Event]] = []     # monotonic time of arrival, event
         self._client = agent.client()
         stream = self._client.events(*kinds)
         threading.Thread(target=self._gather, args=(stream,), daemon=True).start()
+
+    def __repr__(self) -> str:
+        return f"the stream of {self.agent}"
 
     def _gather(self, stream: Iterator[Event]) -> None:
         with suppress(ClientError):
