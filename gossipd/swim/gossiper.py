@@ -22,8 +22,8 @@ from gossipd.timers import TimerQueue
 
 BURST_BYTES_MAX = 4096          # to one peer in one burst, which ends with the message that passes it; the rest leaves
                                 # with the next, so that no receiver's socket buffer overflows
-GATHER_GROWTH_MAX = 8           # how far the gap between bursts grows while they follow one another
-QUIET_S = 0.05                  # this long without a burst ends that
+GATHER_GROWTH_MAX = 16          # how many times the usual gap between bursts it may become
+GATHER_FROM = 3                 # updates in a burst that make it worth gathering longer
 LONELY_TICK_S = 1.0             # between ticks while there is nobody to gossip to
 PUSH_PULL, SECOND_SYNC = "push/pull", "second sync"
 
@@ -36,7 +36,6 @@ class Gossiper:
         self._last_tick = -1
         self._lonely_until = -math.inf
         self._next_burst = -math.inf    # not before this, so that packets fill
-        self._last_burst = -math.inf
         self._gap = 0.0                 # between the last burst and the next
 
     def start(self, now: float) -> None:
@@ -67,8 +66,8 @@ class Gossiper:
 
     def _burst(self, now: float, out: list[Effect]) -> None:
         """Send what is due to a few peers, a packet or some to each."""
-        self._plan_next_burst(now)
         due = self._due_early(now)
+        self._plan_next_burst(due, now)
         if not due:
             return
         copies: list[list[Address]] = [[] for _ in due]
@@ -82,12 +81,16 @@ class Gossiper:
         for (queue, entry), sent_to in zip(due, copies, strict=True):
             queue.sent_early(entry, now, sent_to)
 
-    def _plan_next_burst(self, now: float) -> None:
-        """Bursts that follow one another closely move apart: the busier we are, the fuller the packets."""
-        gather = self._config.eager_gather_s
-        busy = now < self._last_burst + QUIET_S
-        self._gap = min(2 * self._gap, GATHER_GROWTH_MAX * gather) if busy else gather
-        self._last_burst, self._next_burst = now, now + self._gap
+    def _plan_next_burst(self, due: list[tuple[BroadcastQueue, Broadcast]], now: float) -> None:
+        """While several updates leave at a time, bursts move apart until they fill packets; then closer again."""
+        gather, size = self._config.eager_gather_s, sum(PART_BYTES + len(entry.message) for _, entry in due)
+        if len(due) < GATHER_FROM:
+            self._gap = gather
+        elif size < self._outbox.packet_room:
+            self._gap = min(2 * self._gap, GATHER_GROWTH_MAX * gather)
+        else:
+            self._gap = max(self._gap / 2, gather)
+        self._next_burst = now + self._gap
 
     def _due_early(self, now: float) -> list[tuple[BroadcastQueue, Broadcast]]:
         room = BURST_BYTES_MAX
