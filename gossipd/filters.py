@@ -25,10 +25,11 @@ EventFilter = tuple[str, str]
 
 def parse_filters(words: str) -> tuple[EventFilter, ...]:
     """`member-join,user:deploy` and the like; "" means everything. Raises CommandError with Serf's text."""
-    return tuple(_parse(word) for word in (words or ANY).split(","))
+    return tuple(parse_filter(word) for word in (words or ANY).split(","))
 
 
-def _parse(word: str) -> EventFilter:
+def parse_filter(word: str) -> EventFilter:
+    """One word of such a list. Raises CommandError with Serf's text."""
     kind, colon, name = word.partition(":")
     if kind not in KINDS or (colon and kind not in (USER, QUERY)):
         raise CommandError("Invalid event filter")
