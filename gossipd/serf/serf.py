@@ -200,6 +200,8 @@ class Serf:
                 case QueueCheckDue():
                     self._queues.check(now, out)
                 case Departed():
+                    self._coalescer.quiet(out)      # nothing comes after this
+                    self._user_coalescer.quiet(out)
                     self.actions.departed(out)
                 case PauseOver():
                     pass        # it was enough that the timer ran

@@ -82,6 +82,16 @@ def test_a_leave_nobody_can_hear_of_goes_on_after_the_broadcast_timeout():
     assert bench.serf.left and bench.replies() == [Reply(3)] and len(bench.takes(Notice)) == 1
 
 
+def test_events_still_held_back_are_told_before_a_leave_is_over():
+    bench = with_peer(member_period_s=30.0, member_quiescent_s=10.0, leave_propagate_delay_s=0.5)
+    bench.joins("late")
+    bench.told()
+    bench.asks(Leave(3))
+    bench.gossips()
+    bench.runs_until(bench.now + 0.5)
+    assert bench.told() == ["member-leave:me/left", "member-join:late/alive"] and bench.serf.left
+
+
 def test_leaving_alone_takes_only_the_pause():
     bench = SerfBench()
     bench.asks(Leave(3))
