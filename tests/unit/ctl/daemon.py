@@ -17,7 +17,8 @@ from tests.unit.rpc.fakes import FakeBackend
 class FakeDaemon:
     def __init__(self, path: Path, backend: FakeBackend, **options: Any) -> None:
         self.path, self.backend, self._options = str(path), backend, options
-        self.events: list[Event] = []       # told to every stream as soon as it is there; then the client is dropped
+        self.events: list[Event] = []       # told to every stream as soon as it is there
+        self.hangs_up = True                # after that
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.path)
         self._listener.listen()
@@ -47,7 +48,8 @@ class FakeDaemon:
                 for event in self.events:
                     session.on_event(event, now=2.0)
                 self._write(connection, session)
-                return
+                if self.hangs_up:
+                    return
 
     def _write(self, connection: socket.socket, session: Session) -> None:
         while data := session.take_output():
