@@ -8,6 +8,7 @@ WIDTH = 96
 
 ENVIRONMENT = (
     ("GOSSIPCTL_RPC", "where the daemon is: a path if it holds a /, else HOST:PORT"),
+    ("GOSSIPCTL_RPC_AUTH", "key that the daemon asks for: unlike --rpc-auth, other users cannot see it"),
     ("NO_COLOR", "if set, no colors on terminals either"),
 )
 EXIT_CODES = (

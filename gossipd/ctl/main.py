@@ -95,7 +95,8 @@ def connect(arguments: Arguments) -> Client:
     """To the daemon that the options or the environment name. Raises ClientError or UsageError."""
     changes = arguments.command is not None and arguments.command.module in ("cluster", "tags")
     timeout_s = _seconds(arguments.text("timeout"), TIMEOUT_CHANGE_S if changes else TIMEOUT_S)
-    return Client(_address(arguments), auth_key=arguments.text("rpc_auth"), timeout_s=timeout_s)
+    auth_key = arguments.text("rpc_auth") or os.environ.get("GOSSIPCTL_RPC_AUTH", "")
+    return Client(_address(arguments), auth_key=auth_key, timeout_s=timeout_s)
 
 
 def _address(arguments: Arguments) -> str | None:

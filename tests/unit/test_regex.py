@@ -101,7 +101,7 @@ def test_what_go_refuses_is_refused(pattern):
     (r"\pL", "é", True), (r"^\p{Lu}\P{Lu}$", "Éa", True), (r"^\p{^Lu}$", "A", False), ("[[:^alpha:]]", "a", False),
     ("[[:word:]-]", "-", True), ("[^a]", "\n", True), (".", "\n", False), ("(?s).", "\n", True), (r"\s", "\v", False),
     ("(?P<role>web)", "web", True), ("[[a]", "[", True), (r"\B", "", True), (r"(|a)+$", "aa", True),
-    ("w{0}$", "", True),
+    ("w{0}$", "", True), ("(?m)^b$", "a\nb\nc", True), ("(?m)^b", "ab", False), ("(?m)a$", "ab", False),
 ])
 def test_one_expression_at_a_time(pattern, text, expected):
     assert matches(pattern, text) is expected

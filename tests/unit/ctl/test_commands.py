@@ -11,6 +11,7 @@ import pytest
 from gossipd.commands import ForceLeave, SetTags
 from gossipd.ctl.table import COMMANDS
 from gossipd.events import MemberEvent, QueryEvent, UserEvent
+from tests.unit.ctl.daemon import a_daemon
 from tests.unit.rpc.fakes import a_member
 
 SUSPECT = a_member("delta", 14, state="suspect", incarnation=7, changed=-3600.0, reason="beta: no ack", rtt_s=0.00042)
@@ -139,6 +140,11 @@ def test_tags_are_shown_and_changed(ctl, daemon):
     assert ctl("tags", "set", "n=1") == (1, "", f"gossipctl: {daemon.backend.refuse}\n")
 
 
+def test_an_error_is_one_line_whatever_its_text(ctl, daemon):
+    daemon.backend.refuse = "no\n\tway \x1b[2J\n"
+    assert ctl("tags", "set", "n=1") == (1, "", "gossipctl: no way \\x1b[2J\n")
+
+
 # --- info ---
 
 def test_info_is_sorted_text_or_json(ctl):
@@ -249,11 +255,11 @@ def test_without_any_word_the_users_own_socket_is_tried(ctl, monkeypatch, tmp_pa
 
 # --- keys ---
 
-def test_a_key_is_asked_for_and_checked(ctl, tmp_path):
-    from tests.unit.ctl.daemon import a_daemon
-
+def test_a_key_is_asked_for_and_checked(ctl, tmp_path, monkeypatch):
     with a_daemon(tmp_path / "locked.sock", auth_key="s3cret") as locked:
         where = "--rpc-socket", locked.path
         assert ctl("members", *where) == (1, "", "gossipctl: Authentication required\n")
         assert ctl("members", *where, "--rpc-auth", "x") == (1, "", "gossipctl: Invalid authentication token\n")
         assert ctl("members", *where, "--rpc-auth", "s3cret")[0] == 0
+        monkeypatch.setenv("GOSSIPCTL_RPC_AUTH", "s3cret")
+        assert ctl("members", *where)[0] == 0

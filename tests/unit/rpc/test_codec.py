@@ -23,6 +23,14 @@ def test_objects_come_out_whole_however_the_bytes_are_split():
     assert requests.waiting_bytes == 0
 
 
+def test_what_waits_is_what_came_behind_the_last_object():
+    requests = Requests()
+    requests.feed(packb([1, 2]) + b"\x93\x01\x02")
+    assert requests.waiting_bytes == 6
+    assert requests.next() == [1, 2] and requests.next() is NOTHING
+    assert requests.waiting_bytes == 3
+
+
 def test_nil_is_an_object_and_not_nothing():
     requests = Requests()
     requests.feed(b"\xc0")
