@@ -15,6 +15,7 @@ from gossipd.config.schema import Config
 from gossipd.daemon.announce import announce
 from gossipd.daemon.engine import Engine
 from gossipd.daemon.gossiper import keep_joining, run_gossiper
+from gossipd.daemon.handlers import Handlers, run_handlers
 from gossipd.daemon.identity import advertised_address, advertised_bytes, bind_address, node_name
 from gossipd.daemon.life import Life
 from gossipd.daemon.net import TcpListener, UdpPort, bind_gossip, connect_tcp
@@ -99,10 +100,12 @@ async def serve(engine: Engine, config: Config, sockets: Sockets, root: trio.Nur
     notifier = Notifier()
     tcp_timeout_s = engine.node.config.swim.tcp_timeout_s
     engine.listen(announce)
+    queued = Handlers(engine, config.hooks)     # from the first event on, which is that we are there
     engine.start()      # before the first packet: what came since the sockets were bound waits in them
     transport = await root.start(run_transport, engine, sockets.tcp, tcp_timeout_s)
     prober = await root.start(run_prober, engine, connect_tcp)
     gossiper = await root.start(run_gossiper, engine, connect_tcp, sockets.udp.address[1])
+    handlers = await root.start(run_handlers, queued)
     rpc = await root.start(run_rpc, engine, sockets.rpc)
     if config.join.seeds:
         root.start_soon(keep_joining, engine, config.join)
@@ -119,5 +122,6 @@ async def serve(engine: Engine, config: Config, sockets: Sockets, root: trio.Nur
         log.error("leaving took longer than timeout_s=%.1f: stopping", config.leave.timeout_s)
     for scope in (prober, gossiper, transport):
         scope.cancel()
+    await handlers.close()
     await rpc.close()
     log.info("stopped exit_code=%d", engine.life.exit_code)

@@ -28,7 +28,7 @@ REJECTION_LOG_INTERVAL_S = 1.0      # at most one line for each reason in this t
 REJECTION_REASONS_MAX = 64          # reasons that are told apart; the core has about a dozen
 COMMANDS_MAX = 4096                 # commands whose reply is still to come
 
-log = logging.getLogger("gossipd.engine")
+log = logging.getLogger("gossipd.node")
 
 Done = Callable[[object, str], None]
 """(result, error): how a command ended; error is "" if it went well."""
@@ -93,6 +93,7 @@ class Engine:
         """`clock`: seconds, monotonic, trio's. `wall`: unix time."""
         self.node, self.port, self.life, self.clock = node, port, life, clock
         self.counters: dict[str, int] = {}
+        self.event_handlers: dict[str, str] = {}    # script by "KIND:NAME", for stats
         self._wall = wall
         self._waiting: deque[Effect] = deque()
         self._busy = False
@@ -240,7 +241,7 @@ class Engine:
             },
             "serf": self.node.stats(),
             "tags": dict(own.tags) if own else {},
-            "event_handlers": {},
+            "event_handlers": dict(self.event_handlers),
             "gossipd": {name: str(count) for name, count in sorted(counters.items())},
         }
 

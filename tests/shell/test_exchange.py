@@ -4,13 +4,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from errno import EHOSTUNREACH
 
+import pytest
 import trio
 import trio.testing
 
 from gossipd.addresses import Address
 from gossipd.daemon.engine import Engine
 from gossipd.daemon.exchange import Dialer
+from gossipd.daemon.gossiper import SYNCS_MAX, run_gossiper
 from gossipd.daemon.life import Life
+from gossipd.daemon.prober import TCP_PINGS_MAX, run_prober
 from gossipd.effects import OpenExchange
 from gossipd.wire.codec import encode
 from gossipd.wire.messages import Ack
@@ -115,3 +118,19 @@ async def test_exchanges_at_once_are_limited_and_the_limit_frees_up():
         await trio.sleep(1.5)
         assert len(caller.node.exchanges) == LIMIT
         assert caller.dial(9)
+
+
+@pytest.mark.parametrize("purpose, run, limit", [
+    ("ping", run_prober, TCP_PINGS_MAX), ("sync", run_gossiper, SYNCS_MAX)])
+def test_each_purpose_has_its_own_limit(purpose, run, limit):
+    @in_virtual_time
+    async def check() -> None:
+        async with a_caller() as caller, trio.open_nursery() as nursery:
+            more = [7946] if run is run_gossiper else []
+            await nursery.start(run, caller.engine, caller.network.connect, *more)
+            exchanges = [OpenExchange(id, BEA, b"hello", trio.current_time() + 5, purpose) for id in range(limit + 1)]
+            caller.node.on_datagram = lambda data: exchanges
+            caller.engine.receive(b"x", BEA)
+            assert caller.node.exchanges == [(limit, None, "too many connections")]
+            nursery.cancel_scope.cancel()
+    check()

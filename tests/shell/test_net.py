@@ -12,7 +12,16 @@ import trio
 
 from gossipd.addresses import Address
 from gossipd.daemon import net
-from gossipd.daemon.net import BATCH_MAX, RECEIVE_BUFFER_BYTES, UdpPort, bind_gossip, connect_tcp, plain_source
+from gossipd.daemon.net import (
+    BATCH_MAX,
+    PORT_TRIES_MAX,
+    RECEIVE_BUFFER_BYTES,
+    REFUSALS_MAX,
+    UdpPort,
+    bind_gossip,
+    connect_tcp,
+    plain_source,
+)
 from gossipd.errors import GossipdError
 from tests.support.require import need
 from tests.support.virtual import in_real_time
@@ -190,6 +199,20 @@ def test_the_receive_buffer_is_as_large_as_the_kernel_allows():
     assert port._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * allowed
 
 
+class ErrorSocket(SendSocket):
+    """Has no end of refusals."""
+
+    def recvmsg(self, *args: Any) -> Any:
+        error = an_error(REFUSED, 2, 3, 3, four("192.0.2.1"))
+        return b"", [(socket.IPPROTO_IP, 11, error)], 0, ("192.0.2.1", 7946)
+
+
+def test_refusals_are_read_a_limited_number_at_a_time():
+    port = UdpPort(ErrorSocket())  # type: ignore[arg-type]
+    assert port.refusals() == [("192.0.2.1", 7946)] * REFUSALS_MAX
+    assert port.has_errors
+
+
 # --- evidence --------------------------------------------------------------------------------------------------------
 
 def an_error(number: int, origin: int, kind: int, code: int, offender: bytes) -> bytes:
@@ -255,6 +278,19 @@ def test_a_taken_tcp_port_is_refused_and_the_udp_port_given_back():
         with pytest.raises(GossipdError, match=r"\(TCP\): Address already in use"):
             bind_gossip(address)
     bind_gossip(address)
+
+
+def test_the_search_for_a_port_free_for_both_is_limited(monkeypatch):
+    tried = []
+
+    def bind_tcp(address: Address) -> Any:
+        tried.append(address)
+        raise GossipdError("taken")
+
+    monkeypatch.setattr(net, "bind_tcp", bind_tcp)
+    with pytest.raises(GossipdError, match="no port is free for both"):
+        bind_gossip(LOOPBACK)
+    assert len(tried) == PORT_TRIES_MAX
 
 
 def test_an_address_of_another_machine_is_refused_in_one_line():

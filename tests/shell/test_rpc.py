@@ -19,7 +19,7 @@ from gossipd.daemon import rpc as rpc_module
 from gossipd.daemon import rpcsocket
 from gossipd.daemon.engine import Engine
 from gossipd.daemon.life import Life
-from gossipd.daemon.rpc import CHUNK_BYTES, WRITE_STALL_S, RpcServer, run_rpc
+from gossipd.daemon.rpc import CHUNK_BYTES, LAST_WORDS_S, WRITE_STALL_S, RpcServer, run_rpc
 from gossipd.daemon.rpcsocket import RpcListener, bind_rpc_tcp, bind_rpc_unix, rpc_socket_path
 from gossipd.effects import Emit, Reply
 from gossipd.errors import GossipdError
@@ -235,6 +235,26 @@ async def test_the_last_reply_is_written_when_the_daemon_ends_and_then_it_hangs_
         await daemon.server.close()
         assert await caller.read() == {"Error": "", "Seq": 1}
         assert await caller.read() is None and await idle.read() is None
+
+
+def test_a_client_that_does_not_take_its_last_reply_delays_the_end_for_a_moment_only(tmp_path):
+    clock = trio.testing.MockClock()
+
+    async def run() -> None:
+        async with a_daemon(tmp_path) as daemon, trio.open_nursery() as nursery:
+            deaf = await daemon.caller()
+            await deaf.ask("stream", {"Type": "*"})
+            for _ in range(STREAM_RECORDS_MAX):
+                daemon.happen(members=20)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(daemon.server.close)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(daemon.server.clients) == 1
+            clock.jump(LAST_WORDS_S)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(daemon.server.clients) == 0
+
+    trio.run(run, clock=clock, strict_exception_groups=True)
 
 
 @in_real_time

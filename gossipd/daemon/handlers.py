@@ -1,0 +1,168 @@
+"""Event handlers: scripts that run when something happens. None of them can hold up anything but itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from functools import partial
+
+import trio
+
+from gossipd.commands import Respond
+from gossipd.daemon.announce import printable
+from gossipd.daemon.children import Child, Outcome
+from gossipd.daemon.engine import Engine
+from gossipd.errors import CommandError
+from gossipd.events import Event, MemberEvent, QueryEvent
+from gossipd.filters import kind_and_name
+from gossipd.hooks import Hook, describe, standard_input, variables
+
+EVENTS_MAX = 2048               # that wait for one script; further ones are dropped, counted and warned of
+DROPPED_LOG_INTERVAL_S = 1.0
+CHILDREN_MAX = 64               # at once, of all scripts together
+STOP_GRACE_S = 2.0              # for the scripts that still run, and what waits for them, when the daemon ends
+LOGGED_BYTES_MAX = 1000         # of a failed script's output, its last
+
+log = logging.getLogger("gossipd.handlers")
+
+
+class Handlers:
+    """All handlers. What one script handles runs in order and never at the same time, even if several filters lead to
+    it; different scripts run side by side."""
+
+    def __init__(self, engine: Engine, hooks: Sequence[Hook]) -> None:
+        """From now on events are queued; `run_handlers` runs them."""
+        self._hooks = tuple(hooks)
+        room = trio.Semaphore(CHILDREN_MAX)
+        self.lanes = {script: Lane(engine, script, room) for script in dict.fromkeys(hook.script for hook in hooks)}
+        self._stopping = False
+        engine.event_handlers = describe(self._hooks)
+        if hooks:
+            engine.listen(self.hear)
+
+    def hear(self, event: Event) -> None:
+        if self._stopping:
+            return
+        for hook in self._hooks:
+            if hook.wants(event):
+                self.lanes[hook.script].add(hook, event)
+
+    def stop(self) -> None:
+        """No more events; what waits still runs."""
+        self._stopping = True
+        for lane in self.lanes.values():
+            lane.close()
+
+
+class Lane:
+    """One script and the events that wait for it."""
+
+    def __init__(self, engine: Engine, script: str, room: trio.Semaphore) -> None:
+        self._engine, self._script, self._room = engine, script, room
+        self._entrance, self._exit = trio.open_memory_channel[tuple[Hook, Event]](EVENTS_MAX)
+        self._dropped = 0
+        self._warned = float("-inf")
+
+    def add(self, hook: Hook, event: Event) -> None:
+        try:
+            self._entrance.send_nowait((hook, event))
+        except trio.WouldBlock:
+            self._drop()
+
+    def close(self) -> None:
+        self._entrance.close()
+
+    def _drop(self) -> None:
+        self._engine.count("handler events dropped")
+        self._dropped += 1
+        now = self._engine.clock()
+        if now >= self._warned + DROPPED_LOG_INTERVAL_S:
+            log.warning("handler too slow, events dropped script=%r dropped=%d waiting=%d",
+                        self._script, self._dropped, EVENTS_MAX)
+            self._dropped, self._warned = 0, now
+
+    async def run(self) -> None:
+        """Until it is closed and nothing waits any more."""
+        async for hook, event in self._exit:
+            async with self._room:
+                await self._handle(hook, event)
+
+    async def _handle(self, hook: Hook, event: Event) -> None:
+        self._engine.count("handler runs")
+        own = self._engine.node.member(self._engine.name)
+        environment = {**os.environb, **variables(event, self._engine.name, own.tags if own else {})}
+        try:
+            child = Child(hook.script, environment, standard_input(event))
+        except (OSError, ValueError) as error:      # no memory, no descriptors, too large, a NUL in a name
+            self._engine.count("handler failures")
+            log.warning("handler not started %s error=%r", about(hook, event), str(error))
+            return
+        outcome = await child.finish(hook.timeout_s, partial(log.warning, "handler slow %s", about(hook, event)))
+        self._conclude(hook, event, outcome)
+
+    def _conclude(self, hook: Hook, event: Event, outcome: Outcome) -> None:
+        if outcome.status != 0 or outcome.timed_out:
+            self._engine.count("handler timeouts" if outcome.timed_out else "handler failures")
+            log.warning("handler %s %s %s after_s=%.3f output=%r",
+                        "ended, it took too long" if outcome.timed_out else "failed", about(hook, event),
+                        outcome.describe(), outcome.duration_s, last_words(outcome.output))
+            return
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("handler done %s after_s=%.3f output=%r",
+                      about(hook, event), outcome.duration_s, last_words(outcome.output))
+        if isinstance(event, QueryEvent) and outcome.output:
+            self._respond(hook, event, outcome.output)
+
+    def _respond(self, hook: Hook, event: QueryEvent, answer: bytes) -> None:
+        def done(result: object, error: str) -> None:
+            if error:
+                log.warning("handler's answer not sent %s error=%r", about(hook, event), error)
+
+        try:
+            self._engine.submit(lambda id: Respond(id, event.id, answer), done)
+        except CommandError as error:
+            done(None, str(error))
+
+
+def about(hook: Hook, event: Event) -> str:
+    """What a log line says of a run: `script='x.sh' event=user:deploy ltime=7`."""
+    kind, name = kind_and_name(event)
+    if isinstance(event, MemberEvent):
+        return f"script={hook.script!r} event={kind} members={len(event.members)}"
+    return f"script={hook.script!r} event={kind}:{printable(name)} ltime={event.ltime}"
+
+
+def last_words(output: bytes) -> str:
+    return output[-LOGGED_BYTES_MAX:].decode("utf-8", "backslashreplace").rstrip()
+
+
+class Runner:
+    """The handle by which `app` ends this subsystem."""
+
+    def __init__(self, handlers: Handlers, scope: trio.CancelScope, idle: trio.Event) -> None:
+        self._handlers, self._scope, self._idle = handlers, scope, idle
+
+    async def close(self) -> None:
+        """What runs and waits gets STOP_GRACE_S, then TERM, then KILL: nothing remains."""
+        self._handlers.stop()
+        with trio.move_on_after(STOP_GRACE_S):
+            await self._idle.wait()
+        self._scope.cancel()
+        await self._idle.wait()
+
+
+async def run_handlers(
+    handlers: Handlers,
+    *,
+    task_status: trio.TaskStatus[Runner] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run what is queued, a task for each script, until closed."""
+    idle = trio.Event()
+    try:
+        async with trio.open_nursery() as nursery:
+            task_status.started(Runner(handlers, nursery.cancel_scope, idle))
+            for lane in handlers.lanes.values():
+                nursery.start_soon(lane.run)
+    finally:
+        idle.set()
