@@ -7,29 +7,48 @@ import sys
 from collections.abc import Sequence
 
 from gossipd.config.flags import parse
+from gossipd.config.keyring import read_keyring
 from gossipd.config.schema import Config
 from gossipd.config.toml import load
-from gossipd.errors import GossipdError
+from gossipd.errors import CommandError, ConfigError, GossipdError
+from gossipd.serf.tags import encode_tags
 
 EXIT_OK, EXIT_FAILED = 0, 1
+EXIT_CONFIG = 78       # sysexits.h; service managers are told not to try again
 FILES_WANTED = 4096
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code: 0 after a graceful leave, 1 after any other end, 2 for bad flags (SystemExit)."""
+    """The exit code: 0 after a graceful leave, 78 for bad settings, 2 for bad flags (SystemExit), else 1."""
     gc.disable()        # start-up makes no garbage worth looking for, and looking costs 3 ms
     arguments = parse(sys.argv[1:] if argv is None else argv)
     try:
         config = load(arguments.paths, arguments.flags)
+        check(config)
         if arguments.check_only:
             print("the settings are fine")
             return EXIT_OK
         return run(config)
+    except ConfigError as error:
+        print(f"gossipd: {error}", file=sys.stderr)
+        return EXIT_CONFIG
     except GossipdError as error:
         print(f"gossipd: {error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_FAILED      # before the signal handlers were there
+
+
+def check(config: Config) -> None:
+    """What the schema cannot see: values that contradict each other, and files. Raises ConfigError."""
+    serf = config.serf_config()
+    serf.check()
+    try:
+        encode_tags(serf.tags, serf.protocol)
+    except CommandError as error:
+        raise ConfigError(str(error)) from None
+    if config.encryption.keyring_file:
+        read_keyring(config.encryption.keyring_file)
 
 
 def run(config: Config) -> int:

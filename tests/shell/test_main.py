@@ -16,7 +16,7 @@ import pytest
 
 from gossipd.daemon.gossiper import JOINS_MAX, SYNCS_MAX
 from gossipd.daemon.guests import STREAMS_MAX
-from gossipd.daemon.main import main
+from gossipd.daemon.main import EXIT_CONFIG, main
 from gossipd.daemon.prober import TCP_PINGS_MAX
 from gossipd.daemon.rpc import CLIENTS_MAX
 from tests.support.require import ROOT
@@ -59,9 +59,20 @@ def test_a_bind_error_is_one_clear_line(gossipd):
 def test_bad_settings_are_reported_and_nothing_starts(tmp_path, capsys):
     path = tmp_path / "gossipd.toml"
     path.write_text("[node]\nnmae = 'ann'\n")
-    assert main(["--config", str(path)]) == 1
+    assert main(["--config", str(path)]) == EXIT_CONFIG == 78
     captured = capsys.readouterr()
     assert captured.err.startswith("gossipd: ") and "nmae" in captured.err and "name" in captured.err
+
+
+@pytest.mark.parametrize("text, complaint", [
+    ("[node.tags]\nrole = '" + 600 * "x" + "'\n", "limit of 512 bytes"),
+    ("[encryption]\nkeyring_file = '/nonexistent/keyring'\n", "/nonexistent/keyring"),
+])
+def test_checking_goes_beyond_the_shape_of_the_file(tmp_path, capsys, text, complaint):
+    path = tmp_path / "gossipd.toml"
+    path.write_text(text)
+    assert main(["--check", "--config", str(path)]) == EXIT_CONFIG
+    assert complaint in capsys.readouterr().err
 
 
 def test_settings_can_be_checked_without_starting(tmp_path, capsys):
