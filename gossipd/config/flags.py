@@ -38,7 +38,9 @@ class Arguments:
 
 
 class FlagSource(Source):
-    def where(self, section: str, key: str = "") -> str:
+    specs_where = "--event-handler"
+
+    def where(self, section: str, key: str = "", table: int = 0) -> str:
         return next(flag for flag, about in FLAGS.items() if about[:2] == (section, key))
 
 
@@ -54,6 +56,8 @@ def parser() -> argparse.ArgumentParser:
     for flag, (section, key, value, text) in FLAGS.items():
         action = "append" if "repeatable" in text else "store"
         made.add_argument(flag, action=action, dest=f"{section}.{key}", metavar=value, help=text)
+    made.add_argument("--event-handler", action="append", default=[], metavar="SPEC",
+                      help="run a script on events, as Serf writes it: [EVENT[,EVENT]=]SCRIPT; repeatable")
     return made
 
 
@@ -66,7 +70,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         value = given[f"{section}.{key}"]
         if value is not None:
             values.setdefault(section, {})[key] = _tags(value, made) if key == "tags" else value
-    return Arguments(given["config"], given["check"], FlagSource(values))
+    return Arguments(given["config"], given["check"], FlagSource(values, given["event_handler"]))
 
 
 def _tags(pairs: list[str], made: argparse.ArgumentParser) -> dict[str, str]:

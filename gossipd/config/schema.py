@@ -25,6 +25,7 @@ from gossipd.config.kinds import (
     Whole,
     show_duration,
 )
+from gossipd.hooks import Hook
 from gossipd.serf.config import PROTOCOL_MAX, PROTOCOL_MIN, USER_EVENT_BYTES_MAX, SerfConfig
 from gossipd.swim.config import DEFAULT_PORT, PROFILES, VERSIONS, SwimConfig
 
@@ -167,6 +168,7 @@ class Config:
     snapshot: SnapshotSection = field(default_factory=SnapshotSection)
     log: LogSection = field(default_factory=LogSection)
     leave: LeaveSection = field(default_factory=LeaveSection)
+    hooks: tuple[Hook, ...] = ()                            # handlers of events
     core: dict[str, Any] = field(default_factory=dict)      # by target: "swim.FIELD" and "serf.FIELD"
 
     def swim_config(self, name: str, addr: bytes, port: int, bind_port: int, keys: tuple[bytes, ...]) -> SwimConfig:
@@ -334,7 +336,7 @@ SETTINGS: dict[str, dict[str, Setting]] = {
 """By section and key, in the order of the documentation."""
 
 
-def build(values: dict[str, dict[str, Any]]) -> Config:
+def build(values: dict[str, dict[str, Any]], hooks: tuple[Hook, ...] = ()) -> Config:
     """A Config of checked values by section and key; what is not there has its default."""
     parts = {
         name: kind(**{about.name: values[name][key] for about in fields(kind)
@@ -343,7 +345,7 @@ def build(values: dict[str, dict[str, Any]]) -> Config:
     }
     core = {SETTINGS[section][key].target: value for section, chosen in values.items()
             for key, value in chosen.items() if SETTINGS[section][key].target}
-    return Config(**parts, core=core)
+    return Config(**parts, hooks=hooks, core=core)
 
 
 def contradictions(config: Config) -> list[tuple[str, str, str]]:

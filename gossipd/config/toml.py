@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from gossipd.config.handlers import SECTION as HANDLER
+from gossipd.config.handlers import read_specs, read_tables
 from gossipd.config.schema import SETTINGS, Config, build, contradictions
 from gossipd.errors import ConfigError
+from gossipd.hooks import Hook
 
 
 class Source:
-    """Raw values by section and key, and the words for where one of them stands."""
+    """Raw values by section and key, and the words for where one of them stands.
 
-    def __init__(self, values: dict[str, Any]) -> None:
-        self.values = values
+    `specs` are handlers as Serf's strings.
+    """
 
-    def where(self, section: str, key: str = "") -> str:
-        """Of a setting, or of a section as a whole: the beginning of an error message."""
+    specs_where = "event_handlers"
+
+    def __init__(self, values: dict[str, Any], specs: Sequence[str] = ()) -> None:
+        self.values, self.specs = values, specs
+
+    def where(self, section: str, key: str = "", table: int = 0) -> str:
+        """Of a setting, or of a section as a whole, of which it may be the nth: the beginning of an error message."""
         return f"{section}.{key}" if key else section
 
 
@@ -39,14 +47,14 @@ class File(Source):
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{path}: {error}") from None
 
-    def where(self, section: str, key: str = "") -> str:
-        line = find_line(self._text, section, key)
+    def where(self, section: str, key: str = "", table: int = 0) -> str:
+        line = find_line(self._text, section, key, table)
         return f"{self._path}:{line}: {super().where(section, key)}" if line else \
             f"{self._path}: {super().where(section, key)}"
 
 
 def load(paths: Iterable[str], flags: Source | None = None) -> Config:
-    """The files in order, then the flags; what comes later wins, tags add up.
+    """The files in order, then the flags; what comes later wins, tags and handlers add up.
 
     A directory stands for its `*.toml` files in the order of their names. Raises ConfigError: one line for each thing
     that is wrong, with file, line, key and what was expected.
@@ -77,7 +85,9 @@ def merge(sources: Iterable[Source], errors: Iterable[str] = ()) -> Config:
     found = list(errors)
     values: dict[str, dict[str, Any]] = {}
     origin: dict[tuple[str, str], Source] = {}
+    hooks: list[Hook] = []
     for source in sources:
+        hooks += _hooks(source, found)
         for section, key, raw in _settings(source, found):
             try:
                 value = SETTINGS[section][key].kind.read(raw)
@@ -88,7 +98,7 @@ def merge(sources: Iterable[Source], errors: Iterable[str] = ()) -> Config:
             chosen[key] = {**chosen.get(key, {}), **value} if isinstance(value, dict) else value
             origin[section, key] = source
     if not found:
-        config = build(values)
+        config = build(values, tuple(hooks))
         for section, key, wrong in contradictions(config):
             found.append(f"{origin.get((section, key), Source({})).where(section, key)}: {wrong}")
     if found:
@@ -96,9 +106,26 @@ def merge(sources: Iterable[Source], errors: Iterable[str] = ()) -> Config:
     return config
 
 
+def _hooks(source: Source, errors: list[str]) -> Iterator[Hook]:
+    """The handlers of a source; what is wrong with others is appended to `errors`."""
+    for found in read_tables(source.values.get(HANDLER, [])):
+        if isinstance(found, Hook):
+            yield found
+        else:
+            number, key, wrong = found
+            errors.append(f"{source.where(HANDLER, key, number)}: {wrong}")
+    for given in read_specs(source.specs):
+        if isinstance(given, Hook):
+            yield given
+        else:
+            errors.append(f"{source.specs_where}: {given}")
+
+
 def _settings(source: Source, errors: list[str]) -> Iterator[tuple[str, str, Any]]:
     """The settings of a source that exist; the others are appended to `errors`."""
     for section, table in source.values.items():
+        if section == HANDLER:
+            continue
         if section not in SETTINGS:
             errors.append(f"{source.where(section)}: {_unknown(section)}")
         elif not isinstance(table, dict):
@@ -116,7 +143,7 @@ def _unknown(section: str) -> str:
     homes = [f"{name}.{section}" for name, settings in SETTINGS.items() if section in settings]
     if homes:
         return f"unknown section; did you mean {' or '.join(homes)}?"
-    return "unknown section" + _did_you_mean(section, list(SETTINGS))
+    return "unknown section" + _did_you_mean(section, [*SETTINGS, HANDLER])
 
 
 def _nearest_key(section: str, key: str) -> str:
@@ -139,19 +166,23 @@ def _instead(raw: object, section: str, key: str) -> str:
     return f", not {text}" if len(text) <= 60 else ""
 
 
-def find_line(text: str, section: str, key: str = "") -> int:
-    """The line, from 1, on which a section or a setting begins; 0 if a simple look does not find it."""
+def find_line(text: str, section: str, key: str = "", nth: int = 0) -> int:
+    """The line, from 1, on which a section or a setting begins; 0 if a simple look does not find it.
+
+    `nth`: of which one of the tables [[section]], from 1.
+    """
     wanted = f"{section}.{key}" if key else section
     table = ""
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
         if line.startswith("["):
             name = table = _dotted(line.strip("[").partition("]")[0])
+            nth -= name == section
         elif "=" in line and not line.startswith("#"):
             name = ".".join(filter(None, (table, _dotted(line.partition("=")[0]))))
         else:
             continue
-        if name == wanted or name.startswith(wanted + "."):
+        if nth <= 0 and (name == wanted or name.startswith(wanted + ".")):
             return number
     return 0
 
