@@ -100,8 +100,8 @@ class Agent:
 
     @property
     def rpc(self) -> str:
-        """The TCP address that clients of Serf use."""
-        return f"{self.host}:{RPC_PORT}"
+        """The TCP address that clients of Serf use; in a namespace of its own, that namespace's loopback."""
+        return f"{self.host if self.host.startswith('127.') else '127.0.0.1'}:{RPC_PORT}"
 
     @property
     def rpc_own(self) -> str:
