@@ -18,6 +18,7 @@ FLAGS: dict[str, tuple[str, str, str, str]] = {
     "--advertise": ("network", "advertise", "ADDR", "address told to others"),
     "--profile": ("network", "profile", "NAME", "timing: lan (default), wan or local"),
     "--join": ("join", "seeds", "ADDR", "a member to join at start; repeatable"),
+    "--discover": ("discovery", "cluster", "NAME", "find and join members of this cluster by multicast DNS"),
     "--rpc-socket": ("rpc", "socket", "PATH", "unix socket for gossipctl"),
     "--rpc-addr": ("rpc", "tcp", "HOST:PORT", "TCP address for clients of Serf"),
     "--snapshot": ("snapshot", "path", "FILE", "remember members over a restart"),

@@ -163,6 +163,37 @@ class Addresses(Kind):
         return "[" + ", ".join(quote(item) for item in value) + "]"
 
 
+class Names(Kind):
+    """A list of texts, none of them empty."""
+
+    def __init__(self, expected: str) -> None:
+        self.expected = expected
+
+    def read(self, value: object) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+            raise ValueError(self.expected)
+        return tuple(value)
+
+    def show(self, value: object) -> str:
+        assert isinstance(value, tuple)
+        return "[" + ", ".join(quote(item) for item in value) + "]"
+
+
+class ClusterName(Kind):
+    """What discovery looks for. It becomes the labels of a DNS name, of 63 bytes each; dots divide."""
+
+    expected = "a name of at most 57 bytes, no blanks or backslashes, no dot at either end"
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or (value and not self._is_good(value)):
+            raise ValueError(self.expected)
+        return value
+
+    def _is_good(self, value: str) -> bool:
+        return len(value.encode()) <= 57 and all(value.split(".")) and value.isprintable() and "\\" not in value \
+            and not any(c.isspace() for c in value)
+
+
 class Tags(Kind):
     expected = 'a table of strings such as { role = "web" }, no key empty'
 

@@ -15,9 +15,11 @@ from gossipd.config.kinds import (
     Addresses,
     AddressText,
     Choice,
+    ClusterName,
     Durations,
     Key,
     Kind,
+    Names,
     Seconds,
     Switch,
     Tags,
@@ -105,6 +107,20 @@ class JoinSection:
 class RpcSection:
     """How gossipctl and other clients reach the daemon."""
 
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class DiscoverySection:
+    """Whom to find on the local network, by multicast DNS; Serf's agents do it the same way (-discover)."""
+
+    cluster: str = setting(
+        ClusterName(), "",
+        "Find and join members of this cluster, and be found by them. Empty: no discovery.")
+    interfaces: tuple[str, ...] = setting(
+        Names('a list of interface names such as ["eth0"]'), (),
+        "Interfaces to look on. Empty: all that can multicast.")
+    ipv4: bool = setting(Switch(), True, "Look by IPv4.")
+    ipv6: bool = setting(Switch(), True, "Look by IPv6.")
+
+
     socket: str = setting(
         Text("a path"), "",
         "Path of the unix socket for gossipctl. Empty: /run/gossipd/rpc.sock if that directory is ours, else "
@@ -167,6 +183,7 @@ class Config:
     encryption: EncryptionSection = field(default_factory=EncryptionSection)
     snapshot: SnapshotSection = field(default_factory=SnapshotSection)
     log: LogSection = field(default_factory=LogSection)
+    discovery: DiscoverySection = field(default_factory=DiscoverySection)
     leave: LeaveSection = field(default_factory=LeaveSection)
     hooks: tuple[Hook, ...] = ()                            # handlers of events
     core: dict[str, Any] = field(default_factory=dict)      # by target: "swim.FIELD" and "serf.FIELD"
@@ -319,6 +336,7 @@ SECTIONS: dict[str, type] = {
     "encryption": EncryptionSection,
     "snapshot": SnapshotSection,
     "log": LogSection,
+    "discovery": DiscoverySection,
     "leave": LeaveSection,
 }
 
@@ -363,6 +381,8 @@ def contradictions(config: Config) -> list[tuple[str, str, str]]:
         found.append(("rpc", "tcp", "needs rpc.auth_key on an address that is not a loopback one"))
     return found
 
+    if config.discovery.cluster and not (config.discovery.ipv4 or config.discovery.ipv6):
+        found.append(("discovery", "cluster", "neither ipv4 nor ipv6 is switched on"))
 
 def _host(address: str) -> str:
     return parse_address(address, 0)[0] if address else ""

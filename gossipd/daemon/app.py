@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Awaitable, Callable
 from random import Random
 
 import trio
@@ -111,6 +112,8 @@ async def serve(engine: Engine, config: Config, sockets: Sockets, root: trio.Nur
         root.start_soon(keep_joining, engine, config.join)
     log.info("node %s at %s, rpc at %s", engine.name, format_address(sockets.udp.address),
              ", ".join(listener.name for listener in sockets.rpc))
+    if config.discovery.cluster:
+        root.start_soon(discover, engine, config)
     notifier.ready(f"node {engine.name}")
 
     await engine.life.ending.wait()
@@ -125,3 +128,16 @@ async def serve(engine: Engine, config: Config, sockets: Sockets, root: trio.Nur
     await handlers.close()
     await rpc.close()
     log.info("stopped exit_code=%d", engine.life.exit_code)
+
+
+async def discover(engine: Engine, config: Config) -> None:
+    """Once its code is there: dnspython takes 100 ms to import, in which probes have to be answered."""
+
+    def load() -> Callable[[Engine, Config], Awaitable[None]]:
+        from gossipd.daemon.discovery import run_discovery
+
+        return run_discovery
+
+    engine.discover_with(lambda ask: {"Cluster": config.discovery.cluster, "Links": [], "Seen": []})
+    run_discovery = await trio.to_thread.run_sync(load)
+    await run_discovery(engine, config)

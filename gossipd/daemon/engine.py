@@ -8,7 +8,7 @@ import platform
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
@@ -104,6 +104,8 @@ class Engine:
         self._dialers: dict[str, Callable[[OpenExchange], bool]] = {}
         self._joiner: Callable[[list[str], bool, Done], bool] | None = None
         self._rejections = Rejections()
+        self._recorder: Callable[[bytes], None] | None = None
+        self._discovered: Callable[[bool], dict[str, Any]] | None = None
         self._routes: dict[type, Callable[..., None]] = {
             OpenExchange: self._open, Emit: self._emit, Reply: self._reply, Rejected: self._rejected,
             Notice: self._notice,
@@ -129,6 +131,14 @@ class Engine:
         self._joiner = join
 
     def count(self, what: str) -> None:
+    def record_with(self, record: Callable[[bytes], None]) -> None:
+        """`record` takes lines for the snapshot and must not wait."""
+        self._recorder = record
+
+    def discover_with(self, report: Callable[[bool], dict[str, Any]]) -> None:
+        """`report(ask)` tells what discovery has found, and with `ask` looks again."""
+        self._discovered = report
+
         """Something worth knowing happened in a shell: `gossipctl info` shows how often."""
         self.counters[what] = self.counters.get(what, 0) + 1
 
@@ -225,6 +235,9 @@ class Engine:
         return self.node.members()
 
     def wall(self, now: float) -> float:
+    def discovered(self, ask: bool) -> dict[str, Any]:
+        return self._discovered(ask) if self._discovered else {"Cluster": "", "Links": [], "Seen": []}
+
         """Unix time of the monotonic moment `now`."""
         return self._wall() - (self.clock() - now)
 

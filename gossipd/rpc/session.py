@@ -69,6 +69,9 @@ class Backend(Protocol):
 
     def stats(self) -> dict[str, dict[str, str]]: ...
 
+    def discovered(self, ask: bool) -> dict[str, Any]:
+        """The body that answers `discovered` (docs/json.md has its fields); with `ask` look again."""
+
     def wall(self, moment: float) -> float:
         """Unix time of a monotonic moment, in seconds."""
 
@@ -357,6 +360,9 @@ class Session:
     def _stats(self, seq: int) -> None:
         self._reply(seq, body=encode(self._backend.stats()))
 
+    def _seen(self, seq: int, ask: bool) -> None:
+        self._reply(seq, body=encode(self._backend.discovered(ask)))
+
     def _stream(self, seq: int, kinds: str) -> None:
         filters = parse_filters(kinds)
         if seq in self._streams:
@@ -405,6 +411,7 @@ COMMANDS: dict[str, tuple[Schema | None, Callable[..., None]]] = {
     "force-leave": (((b"Node", text), (b"Prune", boolean)), Session._force_leave),
     "tags": (((b"Tags", text_map), (b"DeleteTags", texts)), Session._tags),
     "stats": (None, Session._stats),
+    "discovered": (((b"Ask", boolean),), Session._seen),      # ours, not Serf's
     "stream": (((b"Type", text),), Session._stream),
     "stop": (((b"Stop", uint64),), Session._stop),
 }
