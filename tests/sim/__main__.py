@@ -34,8 +34,9 @@ def _report(run: Run, wall_s: float) -> None:
     print(f"{run.name}: {SCENARIOS[run.name].about}")
     for key, value in run.facts.items():
         print(f"  {key} = {value}")
-    print(f"  {len(world.hosts)} nodes, {world.now:.1f} s virtual in {wall_s:.2f} s: {wall_s / world.now:.3f} s"
-          f" for each virtual second; {packets} packets; {peak_mb:.0f} MB at most")
+    running_s = wall_s - run.building_s
+    print(f"  {len(world.hosts)} nodes made in {run.building_s:.2f} s; {world.now:.1f} s virtual in {running_s:.2f} s:"
+          f" {running_s / world.now:.3f} s for each virtual second; {packets} packets; {peak_mb:.0f} MB at most")
     print(f"  trace {world.trace.hexdigest()} of {world.trace.entries} entries, Python {sys.version.split()[0]}")
     for problem in run.problems:
         print(f"  WRONG: {problem}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import fields
 from random import Random
@@ -13,7 +14,9 @@ from gossipd.node import Node, NodeConfig
 from gossipd.serf.config import SerfConfig
 from gossipd.serf.members import SerfMember
 from gossipd.swim.config import SwimConfig
+from gossipd.swim.gossiper import PUSH_PULL
 from gossipd.swim.members import ALIVE, Member
+from gossipd.swim.sync import periodic_interval_s
 from tests.sim.checkers import ACQUAINTED
 from tests.sim.network import Quality
 from tests.sim.trace import Trace
@@ -51,6 +54,7 @@ def real_world(seed: int, nodes: int = 0, quality: Quality | None = None, *, acq
 
 def acquaint(world: World) -> None:
     """Put everybody into everybody's tables, as after a long quiet time, without a million messages."""
+    gc.disable()
     nodes = {name: host.core for name, host in world.hosts.items() if isinstance(host.core, Node)}
     for name, node in nodes.items():
         swim, serf = node._swim, node.serf.roster.table
@@ -67,6 +71,11 @@ def acquaint(world: World) -> None:
         swim.members.shuffle()
         swim.version += 1
         swim.queue.prune(0, world.now)      # nobody needs to hear of the start
+        interval = periodic_interval_s(swim.config.push_pull_interval_s, len(nodes))
+        if interval > 0:
+            node.gossiper._timers.set(PUSH_PULL, world.now + interval * world.rng.random())
         host = world.hosts[name]
         host.events.append((world.now, ACQUAINTED, name))
         world._arm(host)
+    gc.freeze()         # a million records that stay: collections need not look at them again
+    gc.enable()

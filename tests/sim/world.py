@@ -170,12 +170,15 @@ class World:
     def pause(self, name: str) -> None:
         """SIGSTOP: the process stands still, its socket buffers fill."""
         host = self.hosts[name]
-        host.in_trouble("pause", self.now)
-        host.state, host.wake_at = PAUSED, inf
+        if host.state is RUNNING:
+            host.in_trouble("pause", self.now)
+            host.state, host.wake_at = PAUSED, inf
 
     def resume(self, name: str) -> None:
         """SIGCONT: what waited is handled now, before or after the timers that are due, as chance has it."""
         host = self.hosts[name]
+        if host.state is not PAUSED:
+            return
         host.state = RUNNING
         host.out_of_trouble(self.now)
         backlog, host.backlog = host.backlog, []
@@ -267,13 +270,13 @@ class World:
         if armed_for != host.wake_at or host.state is not RUNNING:
             return      # an earlier one was armed since, or the process is not there
         host.wake_at = inf
-        if host.core.next_deadline() > self.now:
-            self._arm(host)
-        elif host.service_s:
+        if not host.service_s:
+            self._timers(host, host.boot, None)
+        elif host.core.next_deadline() > self.now:
+            self._arm(host)         # it moved away meanwhile: no reason to keep a slow process busy
+        else:
             host.wake_at = -inf     # nothing else is armed until this one had its turn
             self._queue(host, self._timers, host.boot, None)
-        else:
-            self._timers(host, host.boot, None)
 
     def _timers(self, host: Host, boot: int, _: None) -> None:
         if host.boot != boot or host.state is not RUNNING:
@@ -326,6 +329,7 @@ class World:
             if network.is_cut(host.name, target.name):
                 return
             if network.is_rejected(host.name, target.name):
+                self.counters["rejected packets"] += 1
                 self._refuse(host, target)
                 return
         for delay, arrived in network.copies(data):

@@ -1,0 +1,75 @@
+"""The same seed gives the same run: whatever the hash seed of the process, the Python, the msgpack."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.sim.scenarios import Settings, play
+from tests.sim.trace import Trace
+from tests.support.require import ROOT, find_program, need
+
+ARGUMENTS = ("-m", "tests.sim", "--scenario", "mess", "--seed", "5", "--nodes", "8", "--seconds", "30")
+PYTHONS = ("python3", "python3.11", "python3.12", "python3.13", "python3.14", "/usr/bin/python3",
+           str(ROOT / ".venv/bin/python"))
+VERSIONS = "import sys, msgpack; print(sys.version_info[:3], msgpack.version)"
+
+
+def digest_by(python: str, hash_seed: str = "random") -> str:
+    """The trace hash of a messy run in a process of its own."""
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    done = subprocess.run([python, *ARGUMENTS], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    words = [line.split() for line in done.stdout.splitlines()]
+    digests = [line[1] for line in words if line[:1] == ["trace"]]
+    assert len(digests) == 1, done.stdout + done.stderr
+    return digests[0]
+
+
+@cache
+def digest_here() -> str:
+    return digest_by(sys.executable, "0")
+
+
+def test_the_order_of_hashes_changes_nothing() -> None:
+    assert digest_by(sys.executable, "1") == digest_by(sys.executable, "2") == digest_here()
+
+
+def test_another_python_or_msgpack_changes_nothing() -> None:
+    others = _other_pythons()
+    need(others, "the same trace on another Python: no second one with msgpack here")
+    digests = {versions: digest_by(python) for versions, python in others.items()}
+    assert set(digests.values()) == {digest_here()}, digests
+
+
+@pytest.mark.parametrize("name", ["joins", "crashes", "corruption-encrypted"])
+def test_a_run_can_be_repeated_within_a_process(name: str) -> None:
+    def digest(seed: int) -> str:
+        trace = Trace()
+        play(name, Settings(seed=seed, nodes=10, trace=trace))
+        return trace.hexdigest()
+
+    assert digest(1) == digest(1) != digest(2)
+
+
+def _other_pythons() -> dict[str, str]:
+    """Programs that run Python 3.11 or later with a msgpack, by their versions, this one's left out."""
+    found: dict[str, str] = {}
+    mine = _versions(sys.executable)
+    for name in PYTHONS:
+        program = find_program(name)
+        versions = _versions(program) if program else ""
+        if program and versions not in ("", mine) and not versions.startswith(("(3, 9", "(3, 10")):
+            found.setdefault(versions, program)
+    return found
+
+
+def _versions(program: str) -> str:
+    if not Path(program).exists():
+        return ""
+    done = subprocess.run([program, "-c", VERSIONS], capture_output=True, text=True, timeout=20)
+    return done.stdout.strip() if done.returncode == 0 else ""
