@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from gossipd.config.handlers import HANDLER_SETTINGS
 from gossipd.config.schema import SETTINGS, Config
 from gossipd.config.toml import load
 from tests.support.example_toml import example
@@ -39,3 +40,12 @@ def test_the_example_with_everything_switched_on_is_the_defaults(tmp_path):
     assert config.swim_config("a", bytes(4), 1, 2, ()) == Config().swim_config("a", bytes(4), 1, 2, ())
     every = [setting for settings in SETTINGS.values() for setting in settings.values()]
     assert len(config.core) == sum(bool(setting.target) for setting in every)
+
+
+def test_the_example_of_a_handler_works_and_has_every_key(tmp_path):
+    tail = EXAMPLE.read_text().partition("# [[handler]]\n")[2]
+    assert re.findall(r"^# (\w+) = ", tail, flags=re.MULTILINE) == list(HANDLER_SETTINGS)
+    file = tmp_path / "handler.toml"
+    file.write_text("[[handler]]\n" + "".join(f"{line}\n" for line in re.findall(r"^# (\w+ = .*)", tail, re.MULTILINE)))
+    (hook,) = load([str(file)]).hooks
+    assert hook.filters == (("member-join", ""), ("user", "deploy")) and hook.timeout_s == 60.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
+from gossipd.config.handlers import HANDLER_SETTINGS
+from gossipd.config.handlers import SECTION as HANDLER
 from gossipd.config.schema import SECTIONS, SETTINGS, Setting
 
 HEAD = """\
@@ -18,16 +20,26 @@ HEAD = """\
 ABOUT = {
     "swim": "Membership and failure detection. The defaults are the lan profile's; network.profile changes some.",
     "serf": "What Serf adds: events, queries, memory of members.",
+    "handler": "A script for events; any number of these. See gossipd-handlers(7).",
 }
+
+HANDLER_EXAMPLES = {"on": '["member-join", "user:deploy"]', "run": '"/usr/local/bin/on-event"'}
 
 
 def example() -> str:
-    return HEAD + "".join(_section(name, settings) for name, settings in SETTINGS.items())
+    return HEAD + "".join(_section(name, settings) for name, settings in SETTINGS.items()) + _handlers()
 
 
 def _section(name: str, settings: dict[str, Setting]) -> str:
     about = ABOUT.get(name) or SECTIONS[name].__doc__ or ""
     return f"\n\n{_comment(about)}#[{name}]\n" + "".join(_setting(key, about) for key, about in settings.items())
+
+
+def _handlers() -> str:
+    """There may be any number of these, and by default there is none: an example, commented out for good."""
+    keys = "".join(f"\n{_comment(about.help)}# {key} = {HANDLER_EXAMPLES.get(key) or about.default_text()}\n"
+                   for key, about in HANDLER_SETTINGS.items())
+    return f"\n\n{_comment(ABOUT[HANDLER])}# [[{HANDLER}]]\n{keys}"
 
 
 def _setting(key: str, setting: Setting) -> str:

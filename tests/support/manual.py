@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
+from gossipd.config.handlers import HANDLER_SETTINGS
+from gossipd.config.handlers import SECTION as HANDLER
 from gossipd.config.schema import SECTIONS, SETTINGS, Setting
 from gossipd.ctl.help import ENVIRONMENT, EXIT_CODES
 from gossipd.ctl.table import COMMANDS, GLOBAL_OPTIONS, Command, Option
@@ -29,7 +31,7 @@ Every file given with
 and every
 .Pa *.toml
 file of a directory given so, is read in order; what comes later wins, tags
-add up, and flags win over files.
+and handlers add up, and flags win over files.
 The system's service reads
 .Pa /etc/gossipd .
 .Pp
@@ -69,9 +71,15 @@ seeds = ["192.0.2.11", "192.0.2.12"]
 
 [swim]
 suspicion_mult = 5
+
+[[handler]]
+on = ["member-join", "member-leave", "member-failed"]
+run = "/usr/local/bin/update-balancer"
+timeout = "10s"
 .Ed
 .Sh SEE ALSO
 .Xr gossipctl 1 ,
+.Xr gossipd-handlers 7 ,
 .Xr gossipd 8
 """
 
@@ -111,7 +119,8 @@ GOSSIPCTL_TAIL = r"""
 def settings_page() -> str:
     """gossipd.toml(5)."""
     sections = "".join(_section(name, settings) for name, settings in SETTINGS.items())
-    return SETTINGS_HEAD.lstrip("\n") + sections + SETTINGS_TAIL.lstrip("\n")
+    handlers = _section(HANDLER, HANDLER_SETTINGS).replace(f"[{HANDLER}]", f"[[{HANDLER}]]", 1)
+    return SETTINGS_HEAD.lstrip("\n") + sections + handlers + SETTINGS_TAIL.lstrip("\n")
 
 
 def gossipctl_page() -> str:
