@@ -189,6 +189,11 @@ class Node:
         return self._swim.version + self.serf.version
 
     @property
+    def name_conflict(self) -> str:
+        """Why the cluster gave our name to another node, "" if it did not."""
+        return self.serf.conflict.lost
+
+    @property
     def left(self) -> bool:
         """A graceful leave is complete."""
         return self.serf.left

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from binascii import b2a_base64
+from collections.abc import Sequence
+
 from gossipd.config.kinds import Key
 from gossipd.errors import ConfigError
 
@@ -36,3 +39,10 @@ def read_keyring(path: str) -> tuple[bytes, ...]:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text") from None
+
+
+def keyring_text(keys: Sequence[bytes]) -> str:
+    """What the file holds for these keys, primary first, as Serf writes it (spec serf §9.2)."""
+    import json
+
+    return json.dumps([b2a_base64(key, newline=False).decode() for key in keys], indent=2)

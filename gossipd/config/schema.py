@@ -70,6 +70,10 @@ class NodeSection:
     name: str = setting(
         Text("a name of at most 255 bytes", NAME_BYTES_MAX), "",
         "Name of this node, unique in the cluster. Empty: the host name.")
+    on_name_conflict: str = setting(
+        Choice("exit", "stay"), "exit",
+        "When the cluster gives the name to another node: stop, with exit code 3, or run on, in conflict, as "
+        "gossipctl info shows.")
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -104,10 +108,6 @@ class JoinSection:
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class RpcSection:
-    """How gossipctl and other clients reach the daemon."""
-
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class DiscoverySection:
     """Whom to find on the local network, by multicast DNS; Serf's agents do it the same way (-discover)."""
 
@@ -120,6 +120,10 @@ class DiscoverySection:
     ipv4: bool = setting(Switch(), True, "Look by IPv4.")
     ipv6: bool = setting(Switch(), True, "Look by IPv6.")
 
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class RpcSection:
+    """How gossipctl and other clients reach the daemon."""
 
     socket: str = setting(
         Text("a path"), "",
@@ -148,7 +152,9 @@ class SnapshotSection:
     """What is remembered over a restart."""
 
     path: str = setting(
-        Text("a path"), "", "File that remembers members and clocks over a restart. Empty: none.")
+        Text("a path"), "",
+        "File that remembers members and clocks over a restart. Empty: snapshot in $STATE_DIRECTORY, which systemd "
+        "sets for the packaged service, else none.")
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -179,11 +185,11 @@ class Config:
     node: NodeSection = field(default_factory=NodeSection)
     network: NetworkSection = field(default_factory=NetworkSection)
     join: JoinSection = field(default_factory=JoinSection)
+    discovery: DiscoverySection = field(default_factory=DiscoverySection)
     rpc: RpcSection = field(default_factory=RpcSection)
     encryption: EncryptionSection = field(default_factory=EncryptionSection)
     snapshot: SnapshotSection = field(default_factory=SnapshotSection)
     log: LogSection = field(default_factory=LogSection)
-    discovery: DiscoverySection = field(default_factory=DiscoverySection)
     leave: LeaveSection = field(default_factory=LeaveSection)
     hooks: tuple[Hook, ...] = ()                            # handlers of events
     core: dict[str, Any] = field(default_factory=dict)      # by target: "swim.FIELD" and "serf.FIELD"
@@ -332,11 +338,11 @@ SECTIONS: dict[str, type] = {
     "node": NodeSection,
     "network": NetworkSection,
     "join": JoinSection,
+    "discovery": DiscoverySection,
     "rpc": RpcSection,
     "encryption": EncryptionSection,
     "snapshot": SnapshotSection,
     "log": LogSection,
-    "discovery": DiscoverySection,
     "leave": LeaveSection,
 }
 
@@ -377,12 +383,12 @@ def contradictions(config: Config) -> list[tuple[str, str, str]]:
         found.append(("encryption", "keyring_file", "not together with key"))
     if _host(config.network.advertise) in ("0.0.0.0", "::"):
         found.append(("network", "advertise", "nobody can reach a wildcard address"))
+    if config.discovery.cluster and not (config.discovery.ipv4 or config.discovery.ipv6):
+        found.append(("discovery", "cluster", "neither ipv4 nor ipv6 is switched on"))
     if config.rpc.tcp and not config.rpc.auth_key and not is_loopback(_host(config.rpc.tcp)):
         found.append(("rpc", "tcp", "needs rpc.auth_key on an address that is not a loopback one"))
     return found
 
-    if config.discovery.cluster and not (config.discovery.ipv4 or config.discovery.ipv6):
-        found.append(("discovery", "cluster", "neither ipv4 nor ipv6 is switched on"))
 
 def _host(address: str) -> str:
     return parse_address(address, 0)[0] if address else ""

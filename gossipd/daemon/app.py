@@ -15,19 +15,23 @@ from gossipd.config.keyring import read_keyring
 from gossipd.config.schema import Config
 from gossipd.daemon.announce import announce
 from gossipd.daemon.engine import Engine
+from gossipd.daemon.files import LineFile
 from gossipd.daemon.gossiper import keep_joining, run_gossiper
 from gossipd.daemon.handlers import Handlers, run_handlers
 from gossipd.daemon.identity import advertised_address, advertised_bytes, bind_address, node_name
+from gossipd.daemon.keyringfile import keys_go_to
 from gossipd.daemon.life import Life
 from gossipd.daemon.net import TcpListener, UdpPort, bind_gossip, connect_tcp
 from gossipd.daemon.prober import run_prober
 from gossipd.daemon.rpc import run_rpc
 from gossipd.daemon.rpcsocket import RpcListener, bind_rpc_tcp, bind_rpc_unix, rpc_socket_path
 from gossipd.daemon.signals import catch_signals, run_signals
+from gossipd.daemon.snapshot import make_recorder, read_snapshot, run_snapshot, snapshot_path
 from gossipd.daemon.systemd import Notifier
 from gossipd.daemon.transport import run_transport
 from gossipd.errors import GossipdError
 from gossipd.node import Node, NodeConfig
+from gossipd.serf.keys import keys_stay_in_memory
 
 log = logging.getLogger("gossipd.app")
 
@@ -64,20 +68,24 @@ class Sockets:
             listener.close()
 
 
-def make_node(config: Config, sockets: Sockets) -> Node:
+def make_node(config: Config, sockets: Sockets, snapshot: LineFile | None) -> Node:
     """Raises GossipdError."""
     bound = sockets.udp.address
     told = advertised_address(config, bound)
     if told.address != bound:
         log.info("advertising %s: %s", format_address(told.address), told.why)
-    keys = read_keyring(config.encryption.keyring_file) if config.encryption.keyring_file else ()
+    keyring_file = config.encryption.keyring_file
+    keys = read_keyring(keyring_file) if keyring_file else ()
     if config.encryption.key:
         keys = (config.encryption.key,)
     addr = advertised_bytes(config, told.address)
     swim = config.swim_config(node_name(config), addr, told.address[1], bound[1], keys)
     serf = config.serf_config()
     serf.check()
-    return Node(NodeConfig(swim, serf), rng=Random(), entropy=os.urandom)
+    return Node(
+        NodeConfig(swim, serf), rng=Random(), entropy=os.urandom,
+        save_keys=keys_go_to(keyring_file) if keyring_file else keys_stay_in_memory,
+        restored=read_snapshot(snapshot, serf.rejoin_after_leave) if snapshot else None)
 
 
 async def run(config: Config) -> int:
@@ -85,10 +93,15 @@ async def run(config: Config) -> int:
     with catch_signals() as signals:
         sockets = Sockets(config)
         try:
-            node = make_node(config, sockets)
+            path = snapshot_path(config.snapshot.path)
+            snapshot = LineFile(path) if path else None
+            node = make_node(config, sockets, snapshot)
             engine = Engine(node, sockets.udp, Life(), trio.lowlevel.current_clock().current_time, time.time)
+            engine.stays_without_name = config.node.on_name_conflict == "stay"
             async with trio.open_nursery() as root:
                 root.start_soon(run_signals, engine, signals, config.leave)
+                if snapshot:
+                    root.start_soon(run_snapshot, make_recorder(engine, snapshot), engine.life.ending)
                 await serve(engine, config, sockets, root)
                 root.cancel_scope.cancel()
         finally:

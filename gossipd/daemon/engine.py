@@ -17,7 +17,7 @@ from gossipd.addresses import Address, format_address
 from gossipd.commands import Command, Leave
 from gossipd.daemon.life import Life
 from gossipd.daemon.net import Port
-from gossipd.effects import Effect, Emit, Notice, OpenExchange, Rejected, Reply, SendDatagram
+from gossipd.effects import Effect, Emit, NameLost, Notice, OpenExchange, Record, Rejected, Reply, SendDatagram
 from gossipd.errors import CommandError, WireError
 from gossipd.events import Event, MemberInfo
 from gossipd.node import Node
@@ -93,6 +93,7 @@ class Engine:
         """`clock`: seconds, monotonic, trio's. `wall`: unix time."""
         self.node, self.port, self.life, self.clock = node, port, life, clock
         self.counters: dict[str, int] = {}
+        self.stays_without_name = False     # after a lost name conflict
         self.event_handlers: dict[str, str] = {}    # script by "KIND:NAME", for stats
         self._wall = wall
         self._waiting: deque[Effect] = deque()
@@ -103,12 +104,12 @@ class Engine:
         self._listeners: list[Callable[[Event], None]] = []
         self._dialers: dict[str, Callable[[OpenExchange], bool]] = {}
         self._joiner: Callable[[list[str], bool, Done], bool] | None = None
-        self._rejections = Rejections()
         self._recorder: Callable[[bytes], None] | None = None
         self._discovered: Callable[[bool], dict[str, Any]] | None = None
+        self._rejections = Rejections()
         self._routes: dict[type, Callable[..., None]] = {
             OpenExchange: self._open, Emit: self._emit, Reply: self._reply, Rejected: self._rejected,
-            Notice: self._notice,
+            Notice: self._notice, Record: self._record, NameLost: self._lost,
         }
 
     # --- who is there ------------------------------------------------------------------------------------------------
@@ -130,7 +131,6 @@ class Engine:
         """`join` looks names up and submits a Join, or returns False if too many joins are waiting."""
         self._joiner = join
 
-    def count(self, what: str) -> None:
     def record_with(self, record: Callable[[bytes], None]) -> None:
         """`record` takes lines for the snapshot and must not wait."""
         self._recorder = record
@@ -139,6 +139,7 @@ class Engine:
         """`report(ask)` tells what discovery has found, and with `ask` looks again."""
         self._discovered = report
 
+    def count(self, what: str) -> None:
         """Something worth knowing happened in a shell: `gossipctl info` shows how often."""
         self.counters[what] = self.counters.get(what, 0) + 1
 
@@ -234,10 +235,10 @@ class Engine:
     def members(self) -> list[MemberInfo]:
         return self.node.members()
 
-    def wall(self, now: float) -> float:
     def discovered(self, ask: bool) -> dict[str, Any]:
         return self._discovered(ask) if self._discovered else {"Cluster": "", "Links": [], "Seen": []}
 
+    def wall(self, now: float) -> float:
         """Unix time of the monotonic moment `now`."""
         return self._wall() - (self.clock() - now)
 
@@ -245,6 +246,9 @@ class Engine:
         """Sections as in Serf (spec rpc, stats); `gossipd` is ours."""
         own = self.node.member(self.node.name)
         counters = {**self.port.counters, **self.counters}
+        own_numbers = {name: str(count) for name, count in sorted(counters.items())}
+        if self.node.name_conflict:
+            own_numbers["name_conflict"] = self.node.name_conflict
         cores = str(os.cpu_count() or 1)
         return {
             "agent": {"name": self.node.name},
@@ -255,7 +259,7 @@ class Engine:
             "serf": self.node.stats(),
             "tags": dict(own.tags) if own else {},
             "event_handlers": dict(self.event_handlers),
-            "gossipd": {name: str(count) for name, count in sorted(counters.items())},
+            "gossipd": own_numbers,
         }
 
     # --- effects -----------------------------------------------------------------------------------------------------
@@ -300,6 +304,17 @@ class Engine:
         line = self._rejections.line(rejected, self.clock())
         if line:
             log.warning("%s", line)
+
+    def _record(self, record: Record) -> None:
+        if self._recorder is not None:
+            self._recorder(record.lines)
+
+    def _lost(self, lost: NameLost) -> None:
+        if self.stays_without_name:
+            log.error("name conflict: %s: staying, in conflict with the other node", lost.text)
+            return
+        log.error("name conflict: %s: stopping", lost.text)
+        self.life.name_lost()
 
     def _notice(self, notice: Notice) -> None:
         log.log(notice.level, "%s", notice.text)

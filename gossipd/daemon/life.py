@@ -6,6 +6,7 @@ import trio
 
 EXIT_LEFT = 0       # a graceful leave was completed
 EXIT_STOPPED = 1    # stopped at once, or the leave failed: peers will see a failure
+EXIT_NAME_LOST = 3  # the cluster gave our name to another node
 
 
 class Life:
@@ -23,6 +24,12 @@ class Life:
         if not self.over.is_set():
             self.exit_code = EXIT_STOPPED if error else EXIT_LEFT
             self.over.set()
+
+    def name_lost(self) -> None:
+        """At once and without a goodbye: it would be the other node's."""
+        if not self.over.is_set():
+            self.exit_code = EXIT_NAME_LOST
+        self.stop()
 
     def stop(self) -> None:
         """At once, without a word to the cluster."""

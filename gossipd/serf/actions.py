@@ -8,7 +8,7 @@ from random import Random
 
 from gossipd.addresses import Address
 from gossipd.commands import ForceLeave, Join, Leave, SetTags
-from gossipd.effects import INFO, WARNING, Effect, Notice, Reply
+from gossipd.effects import WARNING, Effect, Notice, Reply
 from gossipd.errors import CommandError
 from gossipd.serf.config import SerfConfig
 from gossipd.serf.lamport import LamportClock
@@ -82,23 +82,6 @@ class Actions:
         """Try a failed member once more. Success shows in the membership layer; no join intent (§6.9)."""
         if self.life is Life.ALIVE:
             self._lower.join([address], _ignore, now, out)
-
-    def rejoin(self, peers: list[Address], now: float, out: list[Effect]) -> None:
-        """Join one of those known from before, one after the other until one answers; no join intent (§14.3)."""
-        if not peers or self.life is not Life.ALIVE:
-            return
-        peers = peers[:]
-        self._rng.shuffle(peers)
-
-        def done(reached: int, failures: list[str], now: float, out: list[Effect]) -> None:
-            if reached:
-                out.append(Notice(INFO, "rejoined a previously known node"))
-            elif peers and self.life is Life.ALIVE:
-                self._lower.join([peers.pop()], done, now, out)
-            else:
-                out.append(Notice(WARNING, "Failed to re-join any previously known node"))
-
-        self._lower.join([peers.pop()], done, now, out)
 
     # leave: intent, then memberlist's goodbye, then a while of answering probes
 

@@ -22,6 +22,8 @@ from gossipd.wire.messages import Alive
 QUERY = "_serf_conflict"
 PAUSE_S = 2.0
 """After a vote without voters. A rival that runs Serf has shut down by then, and this node is not needed to go too."""
+LOST_PAUSE_S = 120.0
+"""After a lost vote, for a node that stays. States are exchanged more often: a rival shows by then."""
 
 
 class PauseOver:
@@ -39,7 +41,9 @@ class _Vote:
 
 
 class Conflict:
-    """One resolution at a time. `lost` says that this node lost its name and does not go by itself."""
+    """One resolution at a time. `lost` says why this node has lost its name, "" while it has not; it does not go by
+    itself. If it stays, there is another vote when the rival is met again, and without a rival the loss is forgotten.
+    """
 
     def __init__(self, config: SerfConfig, lower: Lower, roster: Roster, queries: Queries, answers: Answers,
                  timers: TimerQueue[Hashable]) -> None:
@@ -47,7 +51,8 @@ class Conflict:
         self._queries, self._answers, self._timers = queries, answers, timers
         self._vote: _Vote | None = None
         self._unanswered = 0            # votes in a row that nobody answered
-        self.lost = False
+        self._rival_seen = False        # since the last vote was lost
+        self.lost = ""
 
     def noticed(self, existing: Member, other: Alive, now: float, out: list[Effect]) -> None:
         """An alive message claims a known name from another address; it was ignored."""
@@ -57,7 +62,8 @@ class Conflict:
             out.append(Notice(WARNING, f"name conflict name={existing.name!r}"
                                        f" known={format_address(existing.address)} other={where}"))
             return
-        if not self._config.resolve_name_conflicts or self._vote is not None or PAUSE_OVER in self._timers or self.lost:
+        self._rival_seen = True
+        if not self._config.resolve_name_conflicts or self._vote is not None or PAUSE_OVER in self._timers:
             return
         out.append(Notice(ERROR, f"node name conflicts with another node name={existing.name!r} other={where}"))
         self._begin(_Vote(rival), now, out)
@@ -94,10 +100,23 @@ class Conflict:
             out.append(Notice(WARNING, "name conflict: nobody voted, staying"))
         elif vote.responses > 0 and vote.matching >= vote.responses // 2 + 1:
             self._unanswered = 0
+            self.lost = ""
             out.append(Notice(INFO, f"name conflict won: {votes}"))
         else:
-            self.lost = True
-            out.append(NameLost(f"lost the name {self._lower.config.name!r}: {votes}"))
+            self._lose(vote, votes, now, out)
+
+    def _lose(self, vote: _Vote, votes: str, now: float, out: list[Effect]) -> None:
+        rival = "an unusable address" if vote.rival is None else format_address(vote.rival)
+        self.lost = f"lost the name {self._lower.config.name!r} to {rival}: {votes}"
+        self._rival_seen = False
+        self._timers.set(PAUSE_OVER, now + LOST_PAUSE_S)
+        out.append(NameLost(self.lost))
+
+    def pause_over(self, out: list[Effect]) -> None:
+        """A new vote may begin, when the rival is met again."""
+        if self.lost and not self._rival_seen:
+            self.lost = ""
+            out.append(Notice(INFO, "name conflict is over: the rival is gone"))
 
     def _stays_without_votes(self, vote: _Vote, now: float) -> bool:
         """Two namesakes alone must not both go. The one with the lower address stays; the other goes only when the

@@ -39,6 +39,7 @@ from gossipd.serf.messages import (
 )
 from gossipd.serf.queries import Queries, QueryOver
 from gossipd.serf.queues import QueueCheckDue, Queues
+from gossipd.serf.rejoin import Rejoin, RejoinDue
 from gossipd.serf.snapshot import Restored, Snapshot
 from gossipd.serf.sync import Clocks, StateSync
 from gossipd.serf.userevents import UserEvents
@@ -86,6 +87,7 @@ class Serf:
                              self._refute, self._forget)
         self._queues = Queues(config, lower, lambda: len(self.roster.table), self._timers)
         self.actions = Actions(config, lower, self.roster, self.clocks.member, self._spread_intent, self._timers, rng)
+        self._rejoin = Rejoin(config, lower, self.roster, self._timers, rng, self._forget)
 
     def _build_events(self, config: SerfConfig, lower: Lower, rng: Random, restored: Restored | None) -> None:
         self._user_coalescer = UserCoalescer(config.user_period_s, config.user_quiescent_s, self._timers)
@@ -104,7 +106,7 @@ class Serf:
     def start(self, now: float, out: list[Effect]) -> None:
         """Look for those whom the snapshot knows."""
         if self._restored is not None:
-            self.actions.rejoin(self._restored.peers(self._lower.config.name), now, out)
+            self._rejoin.start(self._restored.peers(self._lower.config.name), now)
 
     # what is known
 
@@ -195,6 +197,8 @@ class Serf:
                     self.roster.reap(now, out)
                 case ReconnectDue():
                     self._reconnect(now, out)
+                case RejoinDue():
+                    self._rejoin.due(now, out)
                 case PruneDue(name):
                     self.roster.prune_due(name, now, out)
                 case QueueCheckDue():
@@ -204,7 +208,7 @@ class Serf:
                     self._user_coalescer.quiet(out)
                     self.actions.departed(out)
                 case PauseOver():
-                    pass        # it was enough that the timer ran
+                    self.conflict.pause_over(out)
 
     # Upper: what the membership layer tells and asks
 

@@ -14,6 +14,7 @@ from gossipd.serf.lamport import FIRST_MAX
 
 LTIME_BITS = 64
 PEER_BYTES = 128                # a compaction is due at twice this for each peer
+WARNINGS_MAX = 10               # kept; the others are counted
 _ALIVE, _NOT_ALIVE, _FAILED = b"alive: ", b"not-alive: ", b"# failed: "
 _CLOCK, _EVENT_CLOCK, _QUERY_CLOCK = b"clock: ", b"event-clock: ", b"query-clock: "
 _SKIPPED = (b"coordinate: ", b"#")
@@ -30,6 +31,7 @@ class Restored:
     event_clock: int = 0
     query_clock: int = 0
     warnings: list[str] = field(default_factory=list)
+    warnings_count: int = 0
     ends_in_newline: bool = True        # if not, one must be written before anything is appended
 
     def plausible(self) -> Restored:
@@ -38,13 +40,19 @@ class Restored:
             time if time <= FIRST_MAX else 0 for time in (self.clock, self.event_clock, self.query_clock))
         return replace(self, clock=clock, event_clock=event_clock, query_clock=query_clock)
 
-    def peers(self, local_name: str) -> list[Address]:
-        """Whom to try to join: those last seen alive, then those that had failed. The local name is left out."""
-        found: list[Address] = []
+    def peers(self, local_name: str) -> dict[str, Address]:
+        """Whom to try to join, by name: those last seen alive, those that had failed. The local name is left out."""
+        found: dict[str, Address] = {}
         for name, text in (*self.alive.items(), *self.failed.items()):
             if name != local_name and (address := _usable(text)) is not None:
-                found.append(address)
+                found[name] = address
         return found
+
+    def warn(self, text: str) -> None:
+        """A file that is no snapshot at all has no end of them: the first ones are kept."""
+        self.warnings_count += 1
+        if len(self.warnings) < WARNINGS_MAX:
+            self.warnings.append(text)
 
 
 def replay(text: bytes, rejoin_after_leave: bool = False) -> Restored:
@@ -76,13 +84,13 @@ def _replay_line(line: bytes, rejoin_after_leave: bool, restored: Restored) -> N
     elif line == _LEAVE:
         _replay_leave(rejoin_after_leave, restored)
     elif not line.startswith(_SKIPPED):
-        restored.warnings.append(f"unrecognized snapshot line: {line[:100]!r}")
+        restored.warn(f"unrecognized snapshot line: {line[:100]!r}")
 
 
 def _replay_peer(line: bytes, rest: bytes, restored: Restored, into: dict[str, str], out_of: dict[str, str]) -> None:
     name, space, address = rest.rpartition(b" ")
     if not space:
-        restored.warnings.append(f"snapshot line without address: {line[:100]!r}")
+        restored.warn(f"snapshot line without address: {line[:100]!r}")
         return
     out_of.pop(_text(name), None)
     into[_text(name)] = _text(address)
@@ -90,7 +98,7 @@ def _replay_peer(line: bytes, rest: bytes, restored: Restored, into: dict[str, s
 
 def _replay_leave(rejoin_after_leave: bool, restored: Restored) -> None:
     if rejoin_after_leave:
-        restored.warnings.append("ignoring a previous leave in the snapshot")
+        restored.warn("ignoring a previous leave in the snapshot")
         return
     restored.alive.clear()
     restored.failed.clear()
@@ -101,7 +109,7 @@ def _number(line: bytes, prefix: bytes, before: int, restored: Restored) -> int:
     digits = line.removeprefix(prefix)
     if digits.isdigit() and len(digits) <= 20 and not int(digits) >> LTIME_BITS:
         return int(digits)
-    restored.warnings.append(f"snapshot line without number: {line[:100]!r}")
+    restored.warn(f"snapshot line without number: {line[:100]!r}")
     return before
 
 
@@ -135,8 +143,9 @@ class Snapshot:
         return line
 
     def forget(self, name: str) -> bytes:
-        """A failed member was reaped."""
-        if self._failed.pop(name, None) is None or self._leaving:
+        """A member is gone for good: reaped, pruned, or not met again since the start."""
+        known = (self._failed.pop(name, None), self._alive.pop(name, None))
+        if known == (None, None) or self._leaving:
             return b""
         return _NOT_ALIVE + _raw(name) + b"\n"
 

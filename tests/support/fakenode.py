@@ -38,6 +38,7 @@ class FakeNode:
     def __init__(self) -> None:
         self.name = "ann"
         self.members_version = 1
+        self.name_conflict = ""
         self.prober, self.gossiper, self.serf = FakeMachine(), FakeMachine(), FakeMachine()
         self.on_datagram: Callable[[bytes], list[Effect]] = lambda data: []
         self.on_command: Callable[[Command], list[Effect]] = lambda command: []

@@ -52,14 +52,35 @@ def test_the_majority_decides(known, stays):
     bench = SerfBench()
     rival(bench)
     votes(bench, *known)
-    assert (bench.takes(NameLost) == []) is stays and bench.serf.conflict.lost is not stays
+    assert (bench.takes(NameLost) == []) is stays and (bench.serf.conflict.lost == "") is stays
 
 
 def test_the_loser_says_why():
     bench = SerfBench()
     rival(bench)
     votes(bench, HIGHER, HIGHER, OURS)
-    assert bench.takes(NameLost) == [NameLost("lost the name 'me': 1 of 3 votes")]
+    assert bench.takes(NameLost) == [NameLost("lost the name 'me' to 127.0.48.1:7946: 1 of 3 votes")]
+
+
+def test_a_loser_that_stays_has_another_vote_when_it_meets_the_rival_again():
+    bench = SerfBench()
+    rival(bench)
+    votes(bench, HIGHER)
+    rival(bench)
+    assert len(bench.takes(NameLost)) == 1 and bench.gossips() == []
+    bench.runs_until(bench.now + 121.0)
+    assert bench.serf.conflict.lost != ""
+    rival(bench)
+    votes(bench, OURS)
+    assert bench.serf.conflict.lost == ""
+
+
+def test_a_loser_that_stays_has_its_name_again_when_the_rival_is_gone():
+    bench = SerfBench()
+    rival(bench)
+    votes(bench, HIGHER)
+    bench.runs_until(bench.now + 121.0)
+    assert bench.serf.conflict.lost == "" and "the rival is gone" in bench.takes(Notice)[-1].text
 
 
 def test_unreadable_answers_are_no_votes():

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossipd.commands import Leave, SendEvent
-from gossipd.effects import Notice, Record
+from gossipd.effects import Record
 from gossipd.events import MEMBER_FAILED, MEMBER_JOIN, MEMBER_LEAVE, MEMBER_UPDATE
 from gossipd.serf.messages import QueryMessage, encode_query
 from gossipd.serf.queryfilters import encode_filters
@@ -26,7 +26,7 @@ def test_a_file_of_the_reference_restores_what_it_restores_there(vector, rejoin)
     assert restored.alive == theirs["alive"]
     assert (restored.clock, restored.event_clock, restored.query_clock) == (
         theirs["clock"], theirs["event_clock"], theirs["query_clock"])
-    assert len(restored.warnings) == theirs["log_lines"]
+    assert len(restored.warnings) == restored.warnings_count == theirs["log_lines"]
     assert restored.ends_in_newline is (not text or text.endswith(b"\n"))
 
 
@@ -59,10 +59,16 @@ def test_failed_members_are_remembered_in_lines_that_are_comments_to_serf():
     assert text.splitlines()[1:] == [b"not-alive: a", b"# failed: a 10.0.0.1:7946"]
     for restored in (replay(text), replay(snapshot.compacted())):
         assert (restored.alive, restored.failed) == ({}, {"a": "10.0.0.1:7946"})
-        assert restored.peers("me") == [HERE] and restored.peers("a") == []
+        assert restored.peers("me") == {"a": HERE} and restored.peers("a") == {}
     assert replay(text + snapshot.member(MEMBER_JOIN, "a", HERE)).failed == {}
     snapshot.member(MEMBER_FAILED, "a", HERE)
     assert replay(text + snapshot.forget("a")).failed == {} and snapshot.forget("a") == b""
+
+
+def test_a_member_pruned_while_it_was_alive_is_forgotten_too():
+    snapshot = Snapshot(Restored(), 0, False)
+    text = snapshot.member(MEMBER_JOIN, "a", HERE) + snapshot.forget("a")
+    assert replay(text).peers("me") == replay(snapshot.compacted()).peers("me") == {}
 
 
 def test_after_a_leave_only_the_member_clock_is_written():
@@ -112,6 +118,11 @@ def test_any_file_can_be_read_and_compacted(text):
 def test_nul_bytes_and_odd_numbers_are_skipped():
     restored = replay(b"clock: 3\n\x00\x00\x00\nclock: 4\x00\nclock: +5\nclock: 6 \n" + "clock: ٧\n".encode())
     assert restored.clock == 3 and len(restored.warnings) == 5
+
+
+def test_a_file_that_is_no_snapshot_does_not_fill_the_memory_with_complaints():
+    restored = replay(b"\n" * 100_000)
+    assert (len(restored.warnings), restored.warnings_count) == (10, 100_000)
 
 
 # in a node
@@ -165,24 +176,6 @@ def test_a_poisoned_snapshot_does_not_poison_the_node():
     assert (bench.serf.clocks.member.time, bench.serf.clocks.event.time) == (1, 1) and bench.serf.events.minimum == 1
     bench.asks(SendEvent(1, "deploy"))
     assert records(bench) == b"event-clock: 1\n"
-
-
-def test_known_peers_are_tried_one_after_the_other_without_an_intent_until_one_answers():
-    peers = {f"n{n}": f"10.0.0.{n}:7946" for n in range(1, 4)} | {"me": "10.0.0.9:1", "bad": "10.0.0.8"}
-    bench = SerfBench(restored=Restored(peers, failed={"n5": "10.0.0.5:7946"}))
-    tried = []
-    for answered in (0, 0, 1):
-        addresses, done = bench.lower.joins.pop()
-        tried += addresses
-        done(answered, [], bench.now, bench.out)
-    assert len(set(tried)) == 3 and ("10.0.0.9", 1) not in tried
-    assert bench.lower.joins == [] and bench.gossips() == []
-
-
-def test_when_no_known_peer_answers_the_log_says_so():
-    bench = SerfBench(restored=Restored({"a": "10.0.0.1:7946"}))
-    bench.lower.joins.pop()[1](0, ["refused"], bench.now, bench.out)
-    assert [n.text for n in bench.takes(Notice)] == ["Failed to re-join any previously known node"]
 
 
 def test_a_node_without_a_snapshot_records_nothing():
