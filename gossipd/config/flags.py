@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gossipd import __version__
-from gossipd.config.toml import Source
+from gossipd.config.source import Source
 
 FLAGS: dict[str, tuple[str, str, str, str]] = {
     # flag: section, key, what to write for its value, help

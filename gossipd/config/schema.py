@@ -192,6 +192,7 @@ class Config:
     log: LogSection = field(default_factory=LogSection)
     leave: LeaveSection = field(default_factory=LeaveSection)
     hooks: tuple[Hook, ...] = ()                            # handlers of events
+    notices: tuple[str, ...] = ()                           # what users should hear about their settings
     core: dict[str, Any] = field(default_factory=dict)      # by target: "swim.FIELD" and "serf.FIELD"
 
     def swim_config(self, name: str, addr: bytes, port: int, bind_port: int, keys: tuple[bytes, ...]) -> SwimConfig:
@@ -360,7 +361,7 @@ SETTINGS: dict[str, dict[str, Setting]] = {
 """By section and key, in the order of the documentation."""
 
 
-def build(values: dict[str, dict[str, Any]], hooks: tuple[Hook, ...] = ()) -> Config:
+def build(values: dict[str, dict[str, Any]], hooks: tuple[Hook, ...] = (), notices: tuple[str, ...] = ()) -> Config:
     """A Config of checked values by section and key; what is not there has its default."""
     parts = {
         name: kind(**{about.name: values[name][key] for about in fields(kind)
@@ -369,7 +370,7 @@ def build(values: dict[str, dict[str, Any]], hooks: tuple[Hook, ...] = ()) -> Co
     }
     core = {SETTINGS[section][key].target: value for section, chosen in values.items()
             for key, value in chosen.items() if SETTINGS[section][key].target}
-    return Config(**parts, hooks=hooks, core=core)
+    return Config(**parts, hooks=hooks, notices=notices, core=core)
 
 
 def contradictions(config: Config) -> list[tuple[str, str, str]]:

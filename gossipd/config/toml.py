@@ -1,32 +1,20 @@
-"""Reading settings: TOML files and flags become one checked Config, or one error that lists everything wrong."""
+"""Reading settings: files and flags become one checked Config, or one error that lists everything wrong."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gossipd.config.handlers import SECTION as HANDLER
 from gossipd.config.handlers import read_specs, read_tables
 from gossipd.config.schema import SETTINGS, Config, build, contradictions
+from gossipd.config.serfjson import SERFS_RPC, SerfFile
+from gossipd.config.source import Source, did_you_mean
 from gossipd.errors import ConfigError
 from gossipd.hooks import Hook
 
-
-class Source:
-    """Raw values by section and key, and the words for where one of them stands.
-
-    `specs` are handlers as Serf's strings.
-    """
-
-    specs_where = "event_handlers"
-
-    def __init__(self, values: dict[str, Any], specs: Sequence[str] = ()) -> None:
-        self.values, self.specs = values, specs
-
-    def where(self, section: str, key: str = "", table: int = 0) -> str:
-        """Of a setting, or of a section as a whole, of which it may be the nth: the beginning of an error message."""
-        return f"{section}.{key}" if key else section
+OURS, SERFS = ".toml", ".json"
 
 
 class File(Source):
@@ -56,28 +44,38 @@ class File(Source):
 def load(paths: Iterable[str], flags: Source | None = None) -> Config:
     """The files in order, then the flags; what comes later wins, tags and handlers add up.
 
-    A directory stands for its `*.toml` files in the order of their names. Raises ConfigError: one line for each thing
-    that is wrong, with file, line, key and what was expected.
+    A file `*.json` is one of Serf's, and then clients of Serf find the daemon where they find Serf by default. A
+    directory stands for its `*.toml` files, or if there are none its `*.json` files, in the order of their names.
+    Raises ConfigError: one line for each thing that is wrong, with file, line, key and what was expected.
     """
     sources: list[Source] = []
     errors: list[str] = []
     for path in paths:
         try:
-            sources += [File(name) for name in toml_files(path)]
+            names = config_files(path)
         except ConfigError as error:
             errors.append(str(error))
+            continue
+        for name in names:
+            try:
+                sources.append(SerfFile(name) if name.endswith(SERFS) else File(name))
+            except ConfigError as error:
+                errors.append(str(error))
+    if any(isinstance(source, SerfFile) for source in sources):
+        sources.insert(0, Source({"rpc": {"tcp": SERFS_RPC}}))
     return merge([*sources, flags] if flags else sources, errors)
 
 
-def toml_files(path: str) -> list[str]:
-    """A file itself, or the `*.toml` files of a directory by name. Raises ConfigError."""
+def config_files(path: str) -> list[str]:
+    """A file itself, or those of a directory by name: `*.toml` or, without any, `*.json`. Raises ConfigError."""
     if not os.path.isdir(path):
         return [path]
     try:
-        names = sorted(name for name in os.listdir(path) if name.endswith(".toml"))
+        names = sorted(os.listdir(path))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    return [os.path.join(path, name) for name in names]
+    chosen = [name for name in names if name.endswith(OURS)] or [name for name in names if name.endswith(SERFS)]
+    return [os.path.join(path, name) for name in chosen]
 
 
 def merge(sources: Iterable[Source], errors: Iterable[str] = ()) -> Config:
@@ -86,7 +84,9 @@ def merge(sources: Iterable[Source], errors: Iterable[str] = ()) -> Config:
     values: dict[str, dict[str, Any]] = {}
     origin: dict[tuple[str, str], Source] = {}
     hooks: list[Hook] = []
+    notices: list[str] = []
     for source in sources:
+        notices += source.notices
         hooks += _hooks(source, found)
         for section, key, raw in _settings(source, found):
             try:
@@ -95,15 +95,23 @@ def merge(sources: Iterable[Source], errors: Iterable[str] = ()) -> Config:
                 found.append(f"{source.where(section, key)}: expected {error}{_instead(raw, section, key)}")
                 continue
             chosen = values.setdefault(section, {})
-            chosen[key] = {**chosen.get(key, {}), **value} if isinstance(value, dict) else value
+            chosen[key] = _together(chosen.get(key), value, source.lists_add_up)
             origin[section, key] = source
     if not found:
-        config = build(values, tuple(hooks))
+        config = build(values, tuple(hooks), tuple(notices))
         for section, key, wrong in contradictions(config):
             found.append(f"{origin.get((section, key), Source({})).where(section, key)}: {wrong}")
     if found:
         raise ConfigError("\n".join(found))
     return config
+
+
+def _together(before: object, value: object, lists_add_up: bool) -> object:
+    if isinstance(value, dict) and isinstance(before, dict):
+        return before | value
+    if lists_add_up and isinstance(value, tuple) and isinstance(before, tuple):
+        return before + value
+    return value
 
 
 def _hooks(source: Source, errors: list[str]) -> Iterator[Hook]:
@@ -143,19 +151,12 @@ def _unknown(section: str) -> str:
     homes = [f"{name}.{section}" for name, settings in SETTINGS.items() if section in settings]
     if homes:
         return f"unknown section; did you mean {' or '.join(homes)}?"
-    return "unknown section" + _did_you_mean(section, [*SETTINGS, HANDLER])
+    return "unknown section" + did_you_mean(section, [*SETTINGS, HANDLER])
 
 
 def _nearest_key(section: str, key: str) -> str:
     homes = [f"{name}.{key}" for name, settings in SETTINGS.items() if key in settings]
-    return f"; did you mean {' or '.join(homes)}?" if homes else _did_you_mean(key, list(SETTINGS[section]))
-
-
-def _did_you_mean(word: str, words: list[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(words)}"
+    return f"; did you mean {' or '.join(homes)}?" if homes else did_you_mean(key, list(SETTINGS[section]))
 
 
 def _instead(raw: object, section: str, key: str) -> str:

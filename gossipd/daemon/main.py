@@ -26,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = load(arguments.paths, arguments.flags)
         check(config)
         if arguments.check_only:
+            for notice in config.notices:
+                print(notice, file=sys.stderr)
             print("the settings are fine")
             return EXIT_OK
         return run(config)
@@ -52,11 +54,15 @@ def check(config: Config) -> None:
 
 
 def run(config: Config) -> int:
+    import logging
+
     import trio
 
     from gossipd.daemon import app, logs
 
     logs.set_up(config.log.level, config.log.format)
+    for notice in config.notices:
+        logging.getLogger("gossipd.settings").warning("%s", notice)
     allow_files()
     gc.freeze()
     gc.enable()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gossipd.config.schema import SECTIONS, SETTINGS, Config
-from gossipd.config.toml import Source, find_line, load, merge, toml_files
+from gossipd.config.toml import Source, find_line, load, merge, config_files
 from gossipd.errors import ConfigError
 from gossipd.serf.config import SerfConfig
 from gossipd.swim.config import SwimConfig
@@ -127,10 +127,10 @@ def test_what_is_not_toml_is_refused_with_its_line(tmp_path):
         load([str(file)])
 
 
-def test_a_directory_is_its_toml_files_by_name(tmp_path):
+def test_a_directory_is_its_config_files_by_name(tmp_path):
     for name in ("20-b.toml", "10-a.toml", "README", "30.toml.bak"):
         (tmp_path / name).write_text("")
-    assert toml_files(str(tmp_path)) == [str(tmp_path / "10-a.toml"), str(tmp_path / "20-b.toml")]
+    assert config_files(str(tmp_path)) == [str(tmp_path / "10-a.toml"), str(tmp_path / "20-b.toml")]
     assert load([str(tmp_path)]).node.name == ""
 
 

@@ -1,0 +1,32 @@
+"""Where settings come from: a file, the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+class Source:
+    """Raw values by section and key, and the words for where one of them stands.
+
+    `specs` are handlers as Serf's strings, `notices` what a user should hear about what was read.
+    """
+
+    specs_where = "event_handlers"
+    lists_add_up = False            # lists are put behind those of sources before, instead of in their place
+
+    def __init__(self, values: dict[str, Any], specs: Sequence[str] = (), notices: Sequence[str] = ()) -> None:
+        self.values, self.specs, self.notices = values, specs, notices
+
+    def where(self, section: str, key: str = "", table: int = 0) -> str:
+        """Of a setting, or of a section as a whole, of which it may be the nth: the beginning of an error message."""
+        return f"{section}.{key}" if key else section
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """The end of an error message about an unknown word."""
+    from difflib import get_close_matches
+
+    known = list(words)
+    near = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
