@@ -21,18 +21,22 @@ Reader = Callable[[Any], Any]
 
 
 def text(raw: Any) -> str:
-    return _checked(raw, str, "a string")
+    if not isinstance(raw, str):
+        raise ValueError("a string")
+    return raw
 
 
 def switch(raw: Any) -> bool:
-    return _checked(raw, bool, "true or false")
+    if not isinstance(raw, bool):
+        raise ValueError("true or false")
+    return raw
 
 
 def whole(raw: Any) -> int:
     """Numbers are cut to whole ones."""
-    if isinstance(raw, bool):
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
         raise ValueError("a number")
-    return int(_checked(raw, int | float, "a number"))
+    return int(raw)
 
 
 def count(raw: Any) -> int:
@@ -41,13 +45,13 @@ def count(raw: Any) -> int:
 
 
 def texts(raw: Any) -> list[str]:
-    if not all(isinstance(item, str) for item in _checked(raw, list, "a list of strings")):
+    if not isinstance(raw, list) or not all(isinstance(item, str) for item in raw):
         raise ValueError("a list of strings")
     return list(raw)
 
 
 def mapping(raw: Any) -> dict[str, str]:
-    if not all(isinstance(value, str) for value in _checked(raw, dict, "an object of strings").values()):
+    if not isinstance(raw, dict) or not all(isinstance(value, str) for value in raw.values()):
         raise ValueError("an object of strings")
     return dict(raw)
 
@@ -58,12 +62,6 @@ def duration(raw: Any) -> str:
     if seconds is None:
         raise ValueError('a duration such as "1.5s" or "1h30m"')
     return str(raw) if seconds else ""
-
-
-def _checked(raw: Any, kind: Any, expected: str) -> Any:
-    if not isinstance(raw, kind):
-        raise ValueError(expected)
-    return raw
 
 
 def not_(value: bool) -> bool:

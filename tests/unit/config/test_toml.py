@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gossipd.config.schema import SECTIONS, SETTINGS, Config
-from gossipd.config.toml import Source, find_line, load, merge, config_files
+from gossipd.config.toml import Source, config_files, find_line, load, merge
 from gossipd.errors import ConfigError
 from gossipd.serf.config import SerfConfig
 from gossipd.swim.config import SwimConfig
