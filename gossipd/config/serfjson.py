@@ -15,6 +15,7 @@ from gossipd.swim.config import DEFAULT_PORT
 SERFS_RPC = "127.0.0.1:7373"
 """Where Serf's clients find an agent that nobody told otherwise."""
 MDNS = "mdns"
+WHOLE_MAX = 1 << 63     # in Serf a signed 64-bit number; also keeps out what JSON calls 1e999
 AT_LEAST_S = 1.0        # Serf raises the shorter intervals of two keys to this
 
 Reader = Callable[[Any], Any]
@@ -34,7 +35,7 @@ def switch(raw: Any) -> bool:
 
 def whole(raw: Any) -> int:
     """Numbers are cut to whole ones."""
-    if isinstance(raw, bool) or not isinstance(raw, int | float):
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not abs(raw) < WHOLE_MAX:
         raise ValueError("a number")
     return int(raw)
 

@@ -145,6 +145,8 @@ def test_what_is_ignored_is_said(read, tmp_path):
     ({"leave_on_terminate": "true"}, ["0.json:1: leave_on_terminate: expected true or false"]),
     ({"protocol": "4"}, ["0.json:1: protocol: expected a number"]),
     ({"protocol": True}, ["0.json:1: protocol: expected a number"]),
+    ('{"protocol": 1e999}', ["0.json:1: protocol: expected a number"]),
+    ('{"protocol": NaN}', ["0.json:1: protocol: expected a number"]),
     ({"event_handlers": "x.sh"}, ["0.json:1: event_handlers: expected a list of strings"]),
     ({"start_join": [1]}, ["0.json:1: start_join: expected a list of strings"]),
     ({"tags": ["a"]}, ["0.json:1: tags: expected an object of strings"]),
