@@ -71,18 +71,21 @@ async def read_message(
     `received` hears of every chunk's size. Raises WireError, trio.BrokenResourceError.
     """
     silent = True
-    while decoder.message is None:
-        data = bytes(await stream.receive_some(CHUNK_BYTES))
-        if not data:
-            if silent:
-                return None
-            decoder.eof()       # raises: the message is not complete
-        silent = False
-        received(len(data))
-        decoder.feed(data)
-        while decoder.advance():
-            await trio.lowlevel.checkpoint()
-    return decoder.message
+    try:
+        while decoder.message is None:
+            data = bytes(await stream.receive_some(CHUNK_BYTES))
+            if not data:
+                if silent:
+                    return None
+                decoder.eof()       # raises: the message is not complete
+            silent = False
+            received(len(data))
+            decoder.feed(data)
+            while decoder.advance():
+                await trio.lowlevel.checkpoint()
+        return decoder.message
+    finally:
+        decoder.close()
 
 
 def reason(error: OSError) -> str:

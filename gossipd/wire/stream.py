@@ -120,6 +120,12 @@ class StreamDecoder:
             raise WireError(CLOSED, "before the first byte")
         raise self._error(TRUNCATED, f"closed after {self._received} bytes")
 
+    def close(self) -> None:
+        """Let go of what arrived. Its generator refers to the decoder: by itself that would take a full collection."""
+        self._steps.close()
+        self._buffer = bytearray()
+        self._whole = True
+
     def _error(self, reason: str, detail: str) -> WireError:
         return (WireError if self._unwrapped else UnwrapError)(reason, detail)
 
