@@ -119,8 +119,7 @@ async def look_up(text: str, default_port: int) -> list[Address] | str:
         return f"{text}: {error.strerror}"
     except (ValueError, UnicodeError, OSError) as error:
         return f"{text}: {error}"
-    found = dict.fromkeys(plain_source(name) for _, _, _, _, name in answers)
-    return list(found)[:ADDRESSES_OF_NAME_MAX]
+    return [plain_source(name) for _, _, _, _, name in answers[:ADDRESSES_OF_NAME_MAX]]
 
 
 async def keep_joining(engine: Engine, join: JoinSection) -> None:

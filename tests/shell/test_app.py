@@ -15,6 +15,7 @@ from typing import Any
 import msgpack
 import pytest
 import trio
+import trio.testing
 
 from gossipd.config.schema import (
     Config,
@@ -28,6 +29,7 @@ from gossipd.config.schema import (
 from gossipd.daemon import app, rpcsocket
 from gossipd.daemon.app import Sockets
 from gossipd.daemon.life import EXIT_LEFT, EXIT_STOPPED
+from gossipd.daemon.net import bind_gossip
 from gossipd.errors import GossipdError
 from tests.support.virtual import in_real_time
 
@@ -110,6 +112,24 @@ async def test_a_leave_that_takes_too_long_is_cut_off(tmp_path, caplog):
 
 
 @in_real_time
+async def test_a_daemon_that_leaves_lets_no_new_client_in(tmp_path, caplog):
+    config = replace(a_config(tmp_path), core={"serf.leave_propagate_delay_s": 60.0})
+    with caplog.at_level(logging.INFO, "gossipd"):
+        async with running(config) as outcome:
+            os.kill(os.getpid(), signal.SIGINT)
+            while "leaving the cluster" not in caplog.text:
+                await trio.sleep(0.001)
+            await trio.testing.wait_all_tasks_blocked()
+            late = await trio.open_unix_socket(config.rpc.socket)
+            await late.send_all(msgpack.packb({"Command": "members", "Seq": 1}))
+            await trio.testing.wait_all_tasks_blocked()
+            os.kill(os.getpid(), signal.SIGTERM)
+            with pytest.raises(trio.BrokenResourceError):   # reset: nobody took the connection
+                await late.receive_some(100)
+    assert outcome.code == EXIT_STOPPED
+
+
+@in_real_time
 async def test_two_daemons_join_by_rpc(tmp_path):
     ann, bea = a_config(tmp_path), a_config(tmp_path, "bea")
     async with running(ann), running(bea):
@@ -153,11 +173,17 @@ async def test_the_service_manager_hears_ready_when_the_sockets_answer(tmp_path,
 
 @in_real_time
 async def test_a_start_that_fails_halfway_leaves_nothing_bound(tmp_path):
-    rpc = RpcSection(socket=str(tmp_path / "s"), tcp="198.51.100.7:7373", auth_key="k")
-    config = replace(a_config(tmp_path), rpc=rpc)
-    with pytest.raises(GossipdError, match="cannot bind the RPC address"):
+    (tmp_path / "file").write_text("")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        address = free.getsockname()
+    config = replace(a_config(tmp_path), network=NetworkSection(bind=f"127.0.0.1:{address[1]}"),
+                     rpc=RpcSection(socket=str(tmp_path / "file" / "s")))
+    with pytest.raises(GossipdError, match="cannot make the directory") as held:
         Sockets(config)
-    assert not os.path.exists(tmp_path / "s")
+    for one in bind_gossip(address):
+        one.close()
+    assert held.value.__traceback__ is not None     # what failed is not closed by being forgotten
 
 
 @in_real_time

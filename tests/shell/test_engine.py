@@ -53,6 +53,14 @@ def test_what_an_answer_sets_off_comes_after_the_effects_before_it():
     assert [data for data, _ in engine.port.sent] == [b"of the first", b"of the second"]
 
 
+def test_answers_that_set_off_the_next_thing_do_not_pile_up():
+    engine = an_engine()
+    engine.node.on_datagram = lambda data: [exchange(0)]
+    engine.node.on_exchange = lambda id, message, failure: [exchange(id + 1)] if id < 5000 else []
+    engine.receive(b"x", BEA)
+    assert len(engine.node.exchanges) == 5001
+
+
 def test_every_listener_hears_every_event():
     engine = an_engine()
     first, second = [], []

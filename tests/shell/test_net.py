@@ -160,7 +160,10 @@ class SendSocket:
         self.sent.append(data)
         return len(data)
 
-    recvfrom = recvmsg = sendto
+    def recvfrom(self, size: int) -> Any:
+        raise BlockingIOError
+
+    recvmsg = sendto
 
     def setblocking(self, flag: bool) -> None:
         assert not flag
@@ -184,6 +187,13 @@ def test_a_full_send_buffer_drops_the_datagram_and_counts_it():
     port = UdpPort(SendSocket(errno.EAGAIN))  # type: ignore[arg-type]
     port.send(b"x", ("127.0.0.2", 7946))
     assert port.counters == {"send buffer full": 1}
+
+
+def test_a_wake_up_without_a_datagram_makes_us_read_the_error_queue():
+    """Else an error that nothing else shows would wake us again and again."""
+    port = UdpPort(SendSocket())  # type: ignore[arg-type]
+    assert not port.has_errors
+    assert port.drain(lambda data, source: None) == 0 and port.has_errors
 
 
 def test_a_broken_socket_is_a_bug_and_ends_the_daemon():

@@ -24,7 +24,7 @@ from gossipd.daemon.rpcsocket import RpcListener, bind_rpc_tcp, bind_rpc_unix, r
 from gossipd.effects import Emit, Reply
 from gossipd.errors import GossipdError
 from gossipd.events import MEMBER_JOIN, MemberEvent
-from gossipd.rpc.session import STREAM_RECORDS_MAX
+from gossipd.rpc.connection import RECORDS_MAX as STREAM_RECORDS_MAX
 from tests.support.fakenode import FakeNode
 from tests.support.memory import MemoryNetwork
 from tests.support.virtual import in_real_time
@@ -144,6 +144,34 @@ async def test_requests_in_one_segment_are_answered_in_order(tmp_path):
 
 
 @in_real_time
+async def test_a_client_that_asks_much_before_it_reads_gets_all_its_answers(tmp_path):
+    requests = 4000
+    async with a_daemon(tmp_path) as daemon, trio.open_nursery() as nursery:
+        caller = await daemon.caller()
+        nursery.start_soon(caller.stream.send_all, msgpack.packb({"Command": "members", "Seq": 5}) * requests)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(requests):
+            assert await caller.read() == {"Error": "", "Seq": 5}
+            assert len((await caller.read())["Members"]) == 1
+
+
+@in_real_time
+async def test_requests_behind_a_slow_command_wait_and_are_answered_after_it(tmp_path):
+    requests = 8000
+    async with a_daemon(tmp_path) as daemon, trio.open_nursery() as nursery:
+        caller = await daemon.caller()
+        await caller.send("force-leave", {"Node": "bea"})
+        many = msgpack.packb({"Command": "stop", "Seq": 5}) + msgpack.packb({"Stop": 9})
+        nursery.start_soon(caller.stream.send_all, many * requests)
+        await trio.testing.wait_all_tasks_blocked()
+        daemon.node.on_datagram = lambda data: [Reply(1)]
+        daemon.engine.receive(b"x", BEA)
+        assert await caller.read() == {"Error": "", "Seq": 1}
+        for _ in range(requests):
+            assert await caller.read() == {"Error": "", "Seq": 5}
+
+
+@in_real_time
 async def test_garbage_closes_that_client_and_no_other(tmp_path):
     async with a_daemon(tmp_path) as daemon:
         good, bad = await daemon.caller(), await daemon.caller()
@@ -232,7 +260,8 @@ async def test_the_last_reply_is_written_when_the_daemon_ends_and_then_it_hangs_
         daemon.node.on_datagram = lambda data: [Reply(1)]
         daemon.engine.receive(b"x", BEA)
         assert daemon.engine.life.over.is_set()
-        await daemon.server.close()
+        with trio.fail_after(LAST_WORDS_S / 2):
+            await daemon.server.close()
         assert await caller.read() == {"Error": "", "Seq": 1}
         assert await caller.read() is None and await idle.read() is None
 

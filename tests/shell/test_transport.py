@@ -11,7 +11,7 @@ import trio.testing
 
 from gossipd.addresses import Address
 from gossipd.daemon.engine import Engine
-from gossipd.daemon.guests import STREAMS_PER_SOURCE_MAX
+from gossipd.daemon.guests import STREAMS_MAX, STREAMS_PER_SOURCE_MAX
 from gossipd.daemon.life import Life
 from gossipd.daemon.transport import ACCEPT_PAUSE_S, run_transport
 from gossipd.wire.codec import encode
@@ -99,6 +99,15 @@ async def test_a_request_by_stream_is_answered_and_the_stream_closed():
         host.node.stream_reply = b"pong"
         assert await host.ask(PING) == b"pong"
         assert host.node.streams == [Ping(1, "ann")]
+
+
+@in_virtual_time
+async def test_streams_that_are_over_make_room():
+    async with a_host() as host:
+        host.node.stream_reply = b"pong"
+        for _ in range(2 * STREAMS_MAX):
+            assert await host.ask(PING) == b"pong"
+        assert host.engine.counters == {}
 
 
 @in_virtual_time
