@@ -127,6 +127,50 @@ class Event:
         return f"Event({self.kind!r}, {about!r})"
 
 
+class Sighting:
+    """A member that discovery hears of."""
+
+    __slots__ = ("name", "host", "port", "interfaces", "source", "heard", "expires", "status", "failures")
+
+    name: str
+    host: str                           # numeric
+    port: int
+    interfaces: list[str]               # where it is heard
+    source: str                         # the numeric host that said so last
+    heard: float                        # when: unix seconds
+    expires: float                      # when it is forgotten unless it is heard again: unix seconds
+    status: str                         # "member", "joining", "waiting" or "failed": the last join did not help
+    failures: int                       # joins in a row that did not help
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        self.name, self.host, self.port = record["Name"], _host(record["Addr"]), record["Port"]
+        self.interfaces, self.source = record["Interfaces"], record["Source"]
+        self.heard, self.expires = record["Heard"], record["Expires"]
+        self.status, self.failures = record["Status"], record["Failures"]
+
+    @property
+    def address(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"Sighting({self.name!r}, {self.address!r}, {self.status!r})"
+
+
+class Discovered:
+    """What discovery by multicast DNS knows. `cluster` is empty if it is off."""
+
+    __slots__ = ("cluster", "links", "seen")
+
+    cluster: str
+    links: list[tuple[str, str, str]]   # interface, "ipv4" or "ipv6", what is wrong there or ""
+    seen: list[Sighting]
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        self.cluster = body["Cluster"]
+        self.links = [(link["Interface"], link["Family"], link["Trouble"]) for link in body["Links"]]
+        self.seen = [Sighting(record) for record in body["Seen"]]
+
+
 class Client:
     """A connection. `address` is the path of a unix socket if it holds a "/", else HOST:PORT; None: the default socket.
 
@@ -193,6 +237,12 @@ class Client:
         error, body = self._call("stats", body_wanted=True)
         _check(error)
         return body
+
+    def discovered(self, *, ask: bool = False) -> Discovered:
+        """Whom gossipd's discovery has heard of; with `ask` it asks again, and answers come within a second."""
+        error, _ = self._call("discovered", {"Ask": ask}, body_wanted=False)
+        _check("this daemon cannot discover" if error == "Unsupported command" else error)
+        return Discovered(self._read())
 
     def events(self, *kinds: str) -> Iterator[Event]:
         """Follow what happens, from the call on, for as long as the connection lasts; then raises ConnectionLost.

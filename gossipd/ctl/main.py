@@ -84,6 +84,8 @@ def _run(arguments: Arguments) -> int:
         from gossipd.ctl.commands.cluster import run_cluster as run
     elif command.module == "info":
         from gossipd.ctl.commands.info import run_info as run
+    elif command.module == "discover":
+        from gossipd.ctl.commands.discover import run_discover as run
     elif command.module == "events":
         from gossipd.ctl.commands.events import run_events as run
     else:

@@ -92,6 +92,19 @@ COMMANDS = {command.name: command for command in (
             ("gossipctl force-leave --prune db-3", "and remove it from the list of members"),
         )),
     Command(
+        "discover", "show who is heard of on the local network", "discover",
+        options=(
+            Option("--wait", "SECONDS", "how long to wait for answers to a new question; 1 by default, 0: do not ask"),
+            output(TABLE, JSON),
+        ),
+        about="Lists whom the daemon hears of by multicast DNS, on which interface, and whether it is a member. "
+              "Exit status 3: nobody is heard, or discovery is off.",
+        examples=(
+            ("gossipctl discover", "ask, wait a second, list the answers"),
+            ("gossipctl discover --wait 0", "what is known already"),
+            ("gossipctl discover -o json | jq -r '.seen[] | select(.status != \"member\").name'", "who does not join"),
+        )),
+    Command(
         "info", "show the state of the daemon", "info",
         options=(output(TABLE, JSON),),
         examples=(

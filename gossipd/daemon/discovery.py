@@ -21,8 +21,10 @@ from gossipd.daemon.links import Place, find_places, group_of, open_asker, open_
 from gossipd.daemon.net import plain_source
 from gossipd.errors import CommandError
 from gossipd.events import MemberInfo
-from gossipd.mdns.discovery import Action, Ask, Discovery, JoinPeers, Link, Peer, Tell
+from gossipd.mdns.discovery import Action, Ask, Discovery, JoinPeers, Tell
+from gossipd.mdns.links import Link
 from gossipd.mdns.messages import PACKET_BYTES_MAX
+from gossipd.mdns.peers import Peer
 from gossipd.mdns.service import Service
 
 BATCH_MAX = 64              # packets of one socket taken before other tasks get a turn
@@ -133,7 +135,8 @@ class Shell:
         self._section, self._replay = config.discovery, config.join.replay
         self._loopback = is_loopback(address[0])
         service = Service(config.discovery.cluster, engine.name, address)
-        self.machine = Discovery(service, KnownCluster(engine), families_of(engine.port.address), Random())
+        families = families_of(engine.port.address)
+        self.machine = Discovery(service, KnownCluster(engine), families, Random(), engine.counters)
         self._open: dict[Link, tuple[OpenLink, trio.CancelScope]] = {}
         self._nap = trio.CancelScope()
         self._unheard: tuple[str, ...] = ()     # interfaces from the settings that are not there
@@ -252,7 +255,7 @@ class Shell:
             "Cluster": self.machine.service.cluster,
             "Links": [{"Family": family_of(link), "Interface": link.interface, "Trouble": self._open[link][0].trouble}
                       for link in self.machine.links if link in self._open],
-            "Seen": [self._record(peer) for peer in self.machine.peers(now)],
+            "Seen": [self._record(peer) for peer in self.machine.peers.listed(now)],
         }
 
     def _record(self, peer: Peer) -> dict[str, Any]:
@@ -266,7 +269,7 @@ class Shell:
             "Name": peer.name,
             "Port": peer.address[1],
             "Source": peer.source,
-            "Status": self.machine.status(peer),
+            "Status": self.machine.peers.status(peer),
         }
 
 

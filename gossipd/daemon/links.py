@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from ipaddress import ip_interface
 
 from gossipd.daemon.interfaces import ipv4_addresses
-from gossipd.mdns.discovery import MDNS_PORT, Link, Network
+from gossipd.mdns.discovery import MDNS_PORT
+from gossipd.mdns.links import Link, Network
 
 GROUP_V4, GROUP_V6 = "224.0.0.251", "ff02::fb"
 LINKS_MAX = 32                  # each takes two sockets

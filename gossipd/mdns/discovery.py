@@ -1,7 +1,6 @@
 """Who else of our cluster is near: announces, asks, answers, and says whom to join (RFC 6762; spec agent §12).
 
-Unlike Serf's agent this one says goodbye, asks less and less often, hears announcements at any time, and tries a host
-again that failed, or that is heard of once more after a partition.
+Unlike Serf's agent this one announces itself, says goodbye, asks less and less often and hears answers at any time.
 
 Questions come from a port of their own: answers then go straight to it, where other programs that share port 5353
 cannot take them away. Such a "legacy" question is what Serf asks too.
@@ -10,15 +9,16 @@ cannot take them away. Such a "legacy" question is what Serf asks too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from dataclasses import dataclass
+from ipaddress import ip_address
 from math import inf
 from random import Random
-from typing import Protocol
 
 from gossipd.addresses import Address
 from gossipd.errors import WireError
+from gossipd.mdns.links import Link, is_usable
 from gossipd.mdns.messages import AAAA, ANY, PTR, SRV, A, Name, Packet, Question, Record, decode, encode
+from gossipd.mdns.peers import Cluster, Peers
 from gossipd.mdns.service import TTL_S, Service
 from gossipd.timers import TimerQueue
 
@@ -31,37 +31,8 @@ QUESTION_PAUSE_COMPLETE_S = 300.0   # nobody is missing
 ANSWER_DELAY_S = (0.02, 0.12)       # before answers to all (RFC 6762 §6)
 ANSWER_PAUSE_S = 1.0                # between answers to all on one link
 RESTART_PAUSE_S = 1.0               # between changes of links that make us announce anew
-GATHER_S = 0.1                      # more hosts may be heard of before the first join
-JOIN_PAUSE_S = 1.0                  # between joins
-JOIN_HOSTS_MAX = 3                  # hosts of one join: one that answers tells of all the others
-RETRY_PAUSE_S = (2.0, 60.0)         # after a join that did not help, doubling
-NEWCOMER_DELAY_S = (1.0, 30.0)      # a newcomer joins us by itself; if not, one of us should try, not all at once
-PEERS_MAX = 2048
-PEER_INTERFACES_MAX = 8
-TTL_MAX_S = 4500
 PACKETS_PER_S, PACKETS_BURST = 100.0, 300.0     # that are looked into: each costs about 0.3 ms
 ANSWERS_PER_S, ANSWERS_BURST = 20.0, 100.0      # that go to one asker
-
-Network = IPv4Network | IPv6Network
-Host = IPv4Address | IPv6Address
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One address family on one interface; `networks` are those of our addresses there."""
-
-    interface: str
-    v6: bool
-    networks: tuple[Network, ...]
-
-    @property
-    def loopback(self) -> bool:
-        return any(network.is_loopback for network in self.networks)
-
-    def has(self, host: str) -> bool:
-        """Is `host` a neighbor there?"""
-        address = ip_address(host)
-        return address.is_link_local or any(address in network for network in self.networks)
 
 
 @dataclass(slots=True)
@@ -91,33 +62,6 @@ class JoinPeers:
 Action = Ask | Tell | JoinPeers
 
 
-@dataclass(slots=True, eq=False)
-class Peer:
-    """A member of our cluster according to what was heard."""
-
-    name: str
-    address: Address
-    source: str                                 # who said so
-    heard: float                                # seconds, monotonic
-    expires: float
-    interfaces: dict[str, float] = field(default_factory=dict)      # where, when last
-    failures: int = 0                           # joins in a row that did not make it a member
-    next_try: float = inf                       # inf: nothing to do
-
-
-class Cluster(Protocol):
-    """What is known of the cluster by gossip."""
-
-    def others(self) -> int:
-        """How many members are alive, besides us."""
-
-    def complete(self) -> bool:
-        """There are others, and none of them failed."""
-
-    def settled(self, address: Address, heard: float) -> bool:
-        """Joining this address is of no use: its node is a member, or left after it was last heard of."""
-
-
 class Bucket:
     """So many a second, and so many at once."""
 
@@ -135,15 +79,20 @@ class Bucket:
 
 
 class Discovery:
-    """`families`: which of IPv4 (False) and IPv6 (True) our gossip sockets speak; others' addresses are of no use."""
+    """`families`: which of IPv4 (False) and IPv6 (True) our gossip sockets speak; others' addresses are of no use.
 
-    def __init__(self, service: Service, cluster: Cluster, families: Iterable[bool], rng: Random) -> None:
+    What is ignored is counted in `counters`, by reason.
+    """
+
+    def __init__(
+        self, service: Service, cluster: Cluster, families: Iterable[bool], rng: Random, counters: dict[str, int],
+    ) -> None:
         self.service = service
+        self.peers = Peers(service.address, cluster, rng)
         self.links: dict[Link, None] = {}
-        self.counters: dict[str, int] = {}
+        self.counters = counters
         self._cluster, self._rng = cluster, rng
         self._families = tuple(families)
-        self._peers: dict[Address, Peer] = {}
         self._timers: TimerQueue[str | Link] = TimerQueue()
         self._announcement = service.announcement()
         self._told: dict[Link, float] = {}              # when all on a link were last told
@@ -151,15 +100,13 @@ class Discovery:
         self._announced = self._asked = 0               # times, since the links last changed
         self._started = self._last_ask = -inf
         self._questions: list[bytes] = []               # our latest: they come back to us
-        self._joining: list[Peer] = []
-        self._next_join = -inf                          # not before
         self._packets = Bucket(PACKETS_PER_S, PACKETS_BURST)
         self._answers = Bucket(ANSWERS_PER_S, ANSWERS_BURST)
 
     # --- what the shell calls ----------------------------------------------------------------------------------------
 
     def next_deadline(self) -> float:
-        return self._timers.next_deadline()
+        return min(self._timers.next_deadline(), self.peers.next_deadline())
 
     def set_links(self, links: Iterable[Link], now: float) -> None:
         """These are there now. A new one starts announcing and asking over."""
@@ -181,10 +128,10 @@ class Discovery:
                     self._announce(now, out)
                 case "ask":
                     self._ask(now, out)
-                case "join":
-                    self._join(now, out)
                 case Link():
                     self._tell(key, self._pending.pop(key), now, out)
+        if self.peers.next_deadline() <= now and (addresses := self.peers.take_due(now)):
+            out.append(JoinPeers(addresses))
 
     def hear(self, data: bytes, source: Address, link: Link, to_all: bool, now: float, out: list[Action]) -> None:
         """A packet; `to_all` if it was sent to the group. Whatever it is, this does not raise."""
@@ -209,14 +156,8 @@ class Discovery:
             self._hear_answer(packet, source[0], link, now, out)
 
     def join_done(self, now: float) -> None:
-        """The last join is over, well or not: the members will show."""
-        tried, self._joining = self._joining, []
-        for peer in tried:
-            shortest, longest = RETRY_PAUSE_S
-            peer.next_try = now + min(longest, shortest * 2 ** peer.failures) * self._rng.uniform(0.8, 1.2)
-            peer.failures += 1
-        self._next_join = now + JOIN_PAUSE_S
-        self._plan_join(now)
+        """The last join is over, well or not."""
+        self.peers.join_done(now)
 
     def ask_soon(self, now: float, out: list[Action]) -> None:
         """Somebody wants to know who is there."""
@@ -226,17 +167,6 @@ class Discovery:
     def goodbye(self, out: list[Action]) -> None:
         data = self.service.goodbye()
         out.extend(Tell(link, data) for link in self._tellable())
-
-    def peers(self, now: float) -> list[Peer]:
-        """Whom we hear of, by name."""
-        self._forget_expired(now)
-        return sorted(self._peers.values(), key=lambda peer: (peer.name, peer.address))
-
-    def status(self, peer: Peer) -> str:
-        """"member", "joining", "waiting" for its first join, or "failed"."""
-        if self._cluster.settled(peer.address, peer.heard):
-            return "member"
-        return "joining" if peer in self._joining else "failed" if peer.failures else "waiting"
 
     # --- announcing and asking ---------------------------------------------------------------------------------------
 
@@ -261,7 +191,6 @@ class Discovery:
         pause = min(longest, QUESTION_PAUSE_S * 2 ** min(self._asked, 20))
         self._asked += 1
         self._timers.set("ask", now + pause * self._rng.uniform(0.9, 1.1))
-        self._forget_expired(now)
 
     def _send_question(self, question: Question, now: float, out: list[Action]) -> None:
         data = encode(Packet(id=self._rng.getrandbits(16), questions=[question]))
@@ -325,11 +254,11 @@ class Discovery:
                 if record.ttl:
                     named[record.target] = None
                 else:
-                    self._forget(instance_text(record.target, self.service.name))
+                    self.peers.forget(instance_text(record.target, self.service.name))
         for instance, server in servers.items():
             for host in hosts.get(server.target, ()):
-                if server.ttl and self._is_usable(host, server.port, link):
-                    self._found(instance, (host, server.port), server.ttl, source, link, now)
+                if server.ttl:
+                    self._found(instance, host, server, source, link, now)
         unclear = [instance for instance in named if instance not in servers and instance != self.service.instance]
         if unclear and now >= self._last_ask + QUESTION_PAUSE_S:
             self._send_question(Question(self._rng.choice(unclear), ANY), now, out)
@@ -338,92 +267,17 @@ class Discovery:
         own = self.service.name
         return len(name) > len(own) and name[-len(own):] == own
 
-    def _is_usable(self, host: str, port: int, link: Link) -> bool:
-        """Could a member be there?"""
+    def _found(self, instance: Name, host: str, server: Record, source: str, link: Link, now: float) -> None:
         address = ip_address(host)
-        good = port > 0 and (address.version == 6) in self._families and is_unicast(address, link)
-        if not good:
+        if not server.port or (address.version == 6) not in self._families or not is_usable(address, link):
             self._count("mdns address of no use")
-        return good
-
-    def _found(self, instance: Name, address: Address, ttl: int, source: str, link: Link, now: float) -> None:
-        if address == self.service.address:
             return
-        peer = self._peers.get(address)
-        if peer is None:
-            if len(self._peers) >= PEERS_MAX and not self._make_room(now):
-                self._count("mdns peer dropped")
-                return
-            peer = self._peers[address] = Peer("", address, "", now, now)
-        peer.name, peer.source, peer.heard = instance_text(instance, self.service.name), source, now
-        peer.expires = now + min(ttl, TTL_MAX_S)
-        if link.interface in peer.interfaces or len(peer.interfaces) < PEER_INTERFACES_MAX:
-            peer.interfaces[link.interface] = now
-        if peer.next_try == inf and peer not in self._joining and not self._cluster.settled(address, now):
-            peer.next_try = now + self._first_delay()
-            self._plan_join(now)
-
-    def _first_delay(self) -> float:
-        others = self._cluster.others()
-        if not others:
-            return GATHER_S
-        shortest, longest = NEWCOMER_DELAY_S
-        return shortest + self._rng.random() * min(longest, 0.1 * others)
-
-    def _make_room(self, now: float) -> bool:
-        """Forget one that could not be joined, the one not heard of for longest."""
-        self._forget_expired(now)
-        failed = [peer for peer in self._peers.values() if peer.failures]
-        if failed:
-            del self._peers[min(failed, key=lambda peer: peer.heard).address]
-        return len(self._peers) < PEERS_MAX
-
-    def _forget(self, name: str) -> None:
-        for peer in [peer for peer in self._peers.values() if peer.name == name]:
-            del self._peers[peer.address]
-
-    def _forget_expired(self, now: float) -> None:
-        for peer in [peer for peer in self._peers.values() if peer.expires <= now]:
-            del self._peers[peer.address]
-
-    # --- joining -----------------------------------------------------------------------------------------------------
-
-    def _plan_join(self, earliest: float) -> None:
-        """At the first moment from `earliest` on at which someone is to be tried."""
-        if self._joining:
-            return
-        at = max(earliest, self._next_join, min((peer.next_try for peer in self._peers.values()), default=inf))
-        if at < inf and at < self._timers.deadline("join"):
-            self._timers.set("join", at)
-
-    def _join(self, now: float, out: list[Action]) -> None:
-        self._forget_expired(now)
-        due = [peer for peer in self._peers.values() if peer.next_try <= now]
-        for peer in due:
-            peer.next_try = inf
-            if self._cluster.settled(peer.address, peer.heard):
-                peer.failures = 0
-        due = [peer for peer in due if not self._cluster.settled(peer.address, peer.heard)]
-        self._joining = self._rng.sample(due, min(JOIN_HOSTS_MAX, len(due)))
-        for peer in due:
-            peer.next_try = inf if peer in self._joining else now
-        if self._joining:
-            out.append(JoinPeers([peer.address for peer in self._joining]))
-        else:
-            self._plan_join(now)
+        name = instance_text(instance, self.service.name)
+        if not self.peers.found(name, (host, server.port), server.ttl, source, link.interface, now):
+            self._count("mdns peer dropped")
 
     def _count(self, what: str) -> None:
         self.counters[what] = self.counters.get(what, 0) + 1
-
-
-def is_unicast(address: Host, link: Link) -> bool:
-    """A host that could be a member, heard of on `link`: loopback only where we are on loopback ourselves."""
-    if address.is_multicast or address.is_unspecified or (address.is_loopback and not link.loopback):
-        return False
-    if isinstance(address, IPv4Address):
-        broadcast = any(address == network.broadcast_address for network in link.networks if network.num_addresses > 2)
-        return 0 < address.packed[0] < 224 and not broadcast
-    return not address.is_link_local and address.ipv4_mapped is None    # gossip has no scopes, and IPv4 has A records
 
 
 def instance_text(instance: Name, service: Name) -> str:

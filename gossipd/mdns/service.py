@@ -43,7 +43,7 @@ class Service:
         host, port = address
         self.name = service_name(cluster)
         self.instance: Name = (_label(node, self.name), *self.name)
-        self.host: Name = (f"gossipd-{crc32(f'{node} {host} {port}'.encode()):08x}".encode(), b"local")
+        self.host: Name = (f"gossipd-{_checksum(f'{node} {host} {port}')}".encode(), b"local")
         self.pointer = Record(self.name, PTR, TTL_S, target=self.instance)
         self.server = Record(self.instance, SRV, TTL_S, target=self.host, port=port, flush=True)
         self.place = Record(self.host, AAAA if ":" in host else A, TTL_S, host=host, flush=True)
@@ -86,6 +86,14 @@ def fits(cluster: str) -> bool:
 
 def _label(node: str, service: Name) -> bytes:
     """The node's name as one label; a long one is cut and told apart by a checksum."""
-    name = node.encode("utf-8", "surrogateescape")
+    name = _raw(node)
     room = min(LABEL_BYTES_MAX, NAME_BYTES_MAX - len(name_wire(service)) - 1)
-    return name if len(name) <= room else name[:room - 9] + f"-{crc32(name):08x}".encode()
+    return name if len(name) <= room else name[:room - 9] + f"-{_checksum(node)}".encode()
+
+
+def _checksum(text: str) -> str:
+    return f"{crc32(_raw(text)):08x}"
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -42,6 +42,11 @@ class FakeBackend:
         self.join_outcome: tuple[int, str] = (1, "")
         self.members_asked = 0
 
+        self.results: dict[type, tuple[object, str]] = {StartQuery: (QueryOutcome([], [], []), "")}
+        self.parts: list[object] = []       # told before the next command is done
+        self.hearing: list[Part] = []       # of commands that run
+        self.coordinates: dict[str, Coordinate] = {}
+        self.sightings: dict[str, Any] = {"Cluster": "", "Links": [], "Seen": []}
     def members(self) -> list[MemberInfo]:
         self.members_asked += 1
         return list(self.member_list)
@@ -50,6 +55,10 @@ class FakeBackend:
         return {"agent": {"name": self.name}, "serf": {"members": str(len(self.member_list))}, "tags": {}}
 
     def wall(self, moment: float) -> float:
+    def discovered(self, ask: bool) -> dict[str, Any]:
+        self.asked_to_discover = ask
+        return self.sightings
+
         return 1_700_000_000.0 + moment
 
     def submit(self, make: Callable[[int], Command], done: Done) -> None:
