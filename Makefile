@@ -6,7 +6,7 @@ PREPARE := PYTHON="$(PYTHON)" DEBIAN_PYTHON="$(DEBIAN_PYTHON)" tests/support/pre
 # a serf that `prepare` unpacked is found after any that the machine has
 WITH_SERF := PATH="$$PATH:/usr/sbin:/sbin:$(CURDIR)/.venv/serf/usr/bin"
 
-.PHONY: help demo test test-pypi test-debian check clean
+.PHONY: help demo test test-pypi test-debian check soak clean
 
 help:
 	@echo 'make demo         three daemons on this machine: join, crash, detection, return, leave'
@@ -14,6 +14,7 @@ help:
 	@echo 'make test-pypi    only the first (PYTEST_ARGS="-k name" is passed on)'
 	@echo 'make test-debian  only the second'
 	@echo 'make check        ruff and mypy'
+	@echo 'make soak         ten minutes of a mixed cluster under packet loss (root)'
 	@echo 'make clean        remove .venv and everything generated'
 
 demo:
@@ -44,6 +45,10 @@ check:
 	.venv/bin/python -m ruff check . || status=1; \
 	.venv/bin/python -m mypy || status=1; \
 	exit $$status
+
+soak:
+	@$(PREPARE) test
+	$(WITH_SERF) .venv/bin/python -m tests.long.lossy
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache
