@@ -96,12 +96,13 @@ def crashes_missed(world: World, name: str, since: float) -> list[str]:
     return [f"never told that {name} failed: {_some(missed)}"] if missed else []
 
 
-def false_failures(world: World) -> list[str]:
+def false_failures(world: World, slow_ones_may_err: bool = False) -> list[str]:
     """Failed events about nodes that ran all the time and were not cut off from the observer."""
     wrong = [f"{observer.name} at t={at:.3f}: {name} failed"
              for observer in world.hosts.values()
              for at, kind, name in observer.events
-             if kind == MEMBER_FAILED and not _excused(world, observer, name, at)]
+             if kind == MEMBER_FAILED and not _excused(world, observer, name, at)
+             and not (slow_ones_may_err and _in_trouble(observer, at))]
     return [f"{len(wrong)} false failures: {'; '.join(wrong[:NAMED_MAX])}"] if wrong else []
 
 
@@ -109,10 +110,14 @@ def _excused(world: World, observer: Host, name: str, at: float) -> bool:
     subject = world.hosts.get(name)
     if subject is None:
         return False
-    if any(trouble.start <= at <= trouble.end + EXCUSE_S for trouble in subject.troubles):
+    if _in_trouble(subject, at):
         return True
     return any(start <= at <= end[0] + EXCUSE_S and groups.get(name, 0) != groups.get(observer.name, 0)
                for start, end, groups in world.splits)
+
+
+def _in_trouble(host: Host, at: float) -> bool:
+    return any(trouble.start <= at <= trouble.end + EXCUSE_S for trouble in host.troubles)
 
 
 def odd_events(world: World) -> list[str]:

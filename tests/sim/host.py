@@ -101,10 +101,11 @@ class Host:
     woken_at: float = -1.0
     woken_again: int = 0                        # at the same moment
     # a process that cannot keep up
-    service_s: float = 0.0                      # time that each input takes; 0: none
-    busy_until: float = 0.0
+    service_s: float = 0.0                      # time that each input, and each look at the timers, takes; 0: none
+    busy: bool = False
+    timers_next: bool = False                   # it had an input last: timers and inputs take turns
     queued_bytes: int = 0                       # datagrams in its socket buffer
-    backlog: list[Input] = field(default_factory=list)
+    backlog: deque[Input] = field(default_factory=deque)
     # what it does
     exchanges: dict[int, Exchange] = field(default_factory=dict)
     replies: dict[int, Reply] = field(default_factory=dict)

@@ -82,6 +82,10 @@ def test_one_firewall_that_rejects_is_not_enough_for_a_death(nodes: int, seed: i
     assert number(played("firewall", nodes=nodes, seed=seed), "rejected_packets") > 0
 
 
+def test_one_witness_would_be_enough_if_it_were_allowed_to_be() -> None:
+    assert play("firewall", Settings(nodes=20), refusal_witnesses=1).problems
+
+
 def test_nobody_is_called_dead_while_one_packet_in_twenty_is_lost() -> None:
     played("loss")
 
@@ -101,8 +105,18 @@ def test_a_node_that_stops_for_moments_refutes_and_is_never_called_dead(seed: in
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_slow_node_does_not_drag_healthy_ones_down(seed: int) -> None:
+def test_a_slow_node_doubts_itself_and_calls_nobody_dead(seed: int) -> None:
     played("slow", seed=seed)
+
+
+def test_without_its_health_score_the_slow_node_would_call_healthy_ones_dead() -> None:
+    runs = [play("slow", Settings(seed=seed), awareness_max=1) for seed in range(1, 5)]
+    assert "false failures" in " ".join(problem for run in runs for problem in run.problems)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_hopelessly_slow_nodes_do_not_drag_healthy_ones_down(seed: int) -> None:
+    played("swamped", seed=seed)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

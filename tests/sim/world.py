@@ -150,7 +150,7 @@ class World:
         host.wake_at = inf
         host.backlog.clear()
         host.queued_bytes = 0
-        host.busy_until = 0.0
+        host.busy = False
         host.leaving = 0
         for exchange in host.exchanges.values():
             exchange.over = True
@@ -181,11 +181,15 @@ class World:
             return
         host.state = RUNNING
         host.out_of_trouble(self.now)
-        backlog, host.backlog = host.backlog, []
+        if host.service_s:
+            self._arm(host)
+            self._serve_next(host)
+            return
         if self.rng.random() < 0.5:
             self._step(host, host.core.advance(self.now))
-        for action, first, second in backlog:
-            self._input(host, action, first, second)
+        while host.backlog and host.state is RUNNING:
+            action, first, second = host.backlog.popleft()
+            action(host, first, second)
         self._arm(host)
 
     def slow(self, name: str, service_s: float) -> None:
@@ -271,17 +275,11 @@ class World:
             return      # an earlier one was armed since, or the process is not there
         host.wake_at = inf
         if not host.service_s:
-            self._timers(host, host.boot, None)
-        elif host.core.next_deadline() > self.now:
-            self._arm(host)         # it moved away meanwhile: no reason to keep a slow process busy
-        else:
-            host.wake_at = -inf     # nothing else is armed until this one had its turn
-            self._queue(host, self._timers, host.boot, None)
+            self._timers(host)
+        elif not host.busy:
+            self._serve_next(host)      # else the timers have their turn when it is done
 
-    def _timers(self, host: Host, boot: int, _: None) -> None:
-        if host.boot != boot or host.state is not RUNNING:
-            return
-        host.wake_at = inf
+    def _timers(self, host: Host) -> None:
         host.woken_again = host.woken_again + 1 if host.woken_at == self.now else 0
         host.woken_at = self.now
         assert host.woken_again < STANDSTILL_STEPS, f"{host.name}: next_deadline() never moves on"
@@ -291,26 +289,37 @@ class World:
 
     def _input(self, host: Host, action: Callable[..., None], first: Any, second: Any) -> None:
         """Hand something other than a datagram to the process, when it can take it."""
-        if host.state is PAUSED:
-            host.backlog.append((action, first, second))
-        elif host.state is RUNNING:
-            if host.service_s:
-                self._queue(host, action, first, second)
-            else:
-                action(host, first, second)
+        if host.state is RUNNING and not host.service_s:
+            action(host, first, second)
+        elif host.state in (RUNNING, PAUSED):
+            self._queue(host, action, first, second)
 
     def _queue(self, host: Host, action: Callable[..., None], first: Any, second: Any) -> None:
-        host.busy_until = max(host.busy_until, self.now) + host.service_s
-        self._push(host.busy_until, self._take, host, (action, first, second), host.boot)
+        host.backlog.append((action, first, second))
+        if host.state is RUNNING and not host.busy:
+            self._serve_next(host)
 
-    def _take(self, host: Host, item: tuple[Callable[..., None], Any, Any], boot: int) -> None:
-        action, first, second = item
-        if host.boot != boot:
+    def _serve_next(self, host: Host) -> None:
+        """A slow process begins with what is next, if there is anything."""
+        if host.state is RUNNING and not host.busy and (host.backlog or host.core.next_deadline() <= self.now):
+            host.busy = True
+            self._push(self.now + host.service_s, self._served, host, host.boot, None)
+
+    def _served(self, host: Host, boot: int, _: None) -> None:
+        """It is done with it: only now it has its effects."""
+        if host.boot != boot or not host.busy:
             return
-        if host.state is PAUSED:
-            host.backlog.append(item)
-        elif host.state is RUNNING:
+        host.busy = False
+        if host.state is not RUNNING:
+            return
+        if host.core.next_deadline() <= self.now and (host.timers_next or not host.backlog):
+            host.timers_next = False
+            self._timers(host)
+        elif host.backlog:
+            host.timers_next = True
+            action, first, second = host.backlog.popleft()
             action(host, first, second)
+        self._serve_next(host)
 
     # datagrams
 
@@ -341,10 +350,7 @@ class World:
         elif host.state is STOPPED:
             self._refuse(sender, host)
         elif host.state is not SILENT and host.room_for(data):
-            if host.state is PAUSED:
-                host.backlog.append((self._receive, data, sender))
-            else:
-                self._queue(host, self._receive, data, sender)
+            self._queue(host, self._receive, data, sender)
 
     def _receive(self, host: Host, data: bytes, sender: Host) -> None:
         host.took(data)
