@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 
 import trio
 
@@ -17,7 +19,7 @@ EOF_GRACE_S = 0.5               # after the end of the script a process in its b
 SLOW_S = 1.0                    # a child that runs for longer is worth a word
 TERM_GRACE_S = 2.0              # between TERM and KILL, both to the script's whole process group
 KILL_GRACE_S = 1.0              # then a child is given up: it waits in the kernel, or is another user's
-POLL_S = 0.01                   # for the end of a child, on kernels without pidfd (before 5.3)
+POLL_S = 0.01                   # between looks at a child on kernels without pidfd (before 5.3)
 
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)    # Python ignores them, and what is ignored children inherit
 
@@ -38,9 +40,9 @@ class Outcome:
 
 
 class Child:
-    """A running `/bin/sh -c script`.
+    """A running `/bin/sh -c script`. One task looks after it, so that a short script costs us little more than itself.
 
-    posix_spawn takes 0.1 ms however large the daemon is; `trio.run_process` takes twenty times that, and a thread.
+    posix_spawn takes 0.1 ms however large the daemon is; `trio.run_process` takes several, and a thread.
     """
 
     def __init__(self, script: str, environment: Mapping[bytes, bytes], stdin: bytes) -> None:
@@ -48,9 +50,9 @@ class Child:
         self._started = trio.current_time()
         self._stdin = stdin
         self._tail = bytearray()
-        self._eof = trio.Event()
         self._exited = False
         self._pidfd = self._input = self._output = -1
+        self._events = select.epoll()       # one thing to wait for, whatever happens
         theirs: list[int] = []
         try:
             taken, self._input = os.pipe2(os.O_CLOEXEC)
@@ -58,7 +60,6 @@ class Child:
             self._output, written = os.pipe2(os.O_CLOEXEC)
             theirs.append(written)
             os.set_blocking(self._input, False)
-            os.set_blocking(self._output, False)
             self._write()       # before the child is there: what fits into the pipe needs no second thought
             self.pid = os.posix_spawn(
                 "/bin/sh", ["/bin/sh", "-c", script], environment, setsid=True, setsigdef=_RESTORED,
@@ -70,10 +71,15 @@ class Child:
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        try:
+        self._watch()
+
+    def _watch(self) -> None:
+        self._events.register(self._output, select.EPOLLIN)
+        if self._input >= 0:
+            self._events.register(self._input, select.EPOLLOUT)
+        with suppress(OSError):
             self._pidfd = os.pidfd_open(self.pid)
-        except OSError:
-            pass        # then we poll
+            self._events.register(self._pidfd, select.EPOLLIN)
 
     async def finish(self, timeout_s: float, slow: Callable[[], None]) -> Outcome:
         """Until it has ended: by itself, or by TERM and KILL after `timeout_s` or when this is cancelled.
@@ -81,10 +87,10 @@ class Child:
         `slow` is called if it still runs after SLOW_S.
         """
         try:
-            await self._communicate_within(min(SLOW_S, timeout_s))
+            await self._attend(min(SLOW_S, timeout_s), EOF_GRACE_S)
             if not self._exited and timeout_s > SLOW_S:
                 slow()
-                await self._communicate_within(timeout_s - SLOW_S)
+                await self._attend(timeout_s - SLOW_S, EOF_GRACE_S)
         finally:
             timed_out = not self._exited
             if timed_out:
@@ -94,63 +100,39 @@ class Child:
             status = self._reap()
         return Outcome(status, bytes(self._tail[-OUTPUT_BYTES_MAX:]), trio.current_time() - self._started, timed_out)
 
-    async def _communicate_within(self, seconds: float) -> None:
-        with trio.move_on_after(seconds):
-            await self._communicate(EOF_GRACE_S)
+    async def _attend(self, timeout_s: float, eof_grace_s: float) -> None:
+        """Until it has ended, with its output or else `eof_grace_s` later; at most `timeout_s`."""
+        with trio.move_on_after(timeout_s) as patience:
+            while self._output >= 0 or not self._exited:
+                await self._news()
+                for descriptor, _ in self._events.poll(0):
+                    if descriptor == self._output:
+                        await self._read()
+                    elif descriptor == self._input:
+                        self._write()
+                if not self._exited and self._has_exited():
+                    patience.deadline = trio.current_time() + eof_grace_s
 
-    async def _communicate(self, eof_grace_s: float) -> None:
-        """Until it has ended and its output too, but at most `eof_grace_s` after its end."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read)
-            if self._input >= 0:
-                nursery.start_soon(self._feed)
-            await self._exit()
-            with trio.move_on_after(eof_grace_s):
-                await self._eof.wait()
-            nursery.cancel_scope.cancel()
+    async def _news(self) -> None:
+        with trio.move_on_after(POLL_S if self._pidfd < 0 else inf):
+            await trio.lowlevel.wait_readable(self._events.fileno())
 
-    async def _terminate(self) -> None:
-        """All of the group goes. Until we reap the child, its number stands for no other group."""
-        self._signal_group(signal.SIGTERM)
-        with trio.move_on_after(TERM_GRACE_S):
-            await self._communicate(TERM_GRACE_S)
-        self._signal_group(signal.SIGKILL)
-        with trio.move_on_after(KILL_GRACE_S):
-            await self._exit()
-
-    def _signal_group(self, number: signal.Signals) -> None:
-        with suppress(OSError):     # nobody in it is ours any more
-            os.killpg(self.pid, number)
-
-    def _reap(self) -> int:
-        """The exit status, as subprocess gives it; of a child given up that of one killed."""
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
-        return os.waitstatus_to_exitcode(status) if pid else -signal.SIGKILL
-
-    async def _exit(self) -> None:
-        if self._pidfd >= 0:
-            await trio.lowlevel.wait_readable(self._pidfd)
-        else:
-            while os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-                await trio.sleep(POLL_S)
-        self._exited = True
+    def _has_exited(self) -> bool:
+        self._exited = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        if self._exited and self._pidfd >= 0:
+            self._events.unregister(self._pidfd)
+        return self._exited
 
     async def _read(self) -> None:
-        while not self._eof.is_set():
-            await trio.lowlevel.wait_readable(self._output)
-            data = os.read(self._output, READ_BYTES)
-            if not data:
-                self._eof.set()
-            self._tail += data
-            if len(self._tail) > READ_BYTES:
-                del self._tail[:-OUTPUT_BYTES_MAX]
-            if len(data) == READ_BYTES:
-                await trio.sleep(FLOOD_PAUSE_S)
-
-    async def _feed(self) -> None:
-        while self._input >= 0:
-            await trio.lowlevel.wait_writable(self._input)
-            self._write()
+        data = os.read(self._output, READ_BYTES)
+        self._tail += data
+        if len(self._tail) > READ_BYTES:
+            del self._tail[:-OUTPUT_BYTES_MAX]
+        if not data:
+            os.close(self._output)
+            self._output = -1
+        elif len(data) == READ_BYTES:
+            await trio.sleep(FLOOD_PAUSE_S)
 
     def _write(self) -> None:
         """As much of the input as goes; after the last of it, or when nobody reads any more, the pipe is closed."""
@@ -164,7 +146,24 @@ class Child:
         os.close(self._input)
         self._input = -1
 
+    async def _terminate(self) -> None:
+        """All of the group goes. Until we reap the child, its number stands for no other group."""
+        self._signal_group(signal.SIGTERM)
+        await self._attend(TERM_GRACE_S, TERM_GRACE_S)
+        self._signal_group(signal.SIGKILL)
+        await self._attend(KILL_GRACE_S, 0.0)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        with suppress(OSError):     # nobody in it is ours any more
+            os.killpg(self.pid, number)
+
+    def _reap(self) -> int:
+        """The exit status, as subprocess gives it; of a child given up that of one killed."""
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if pid else -signal.SIGKILL
+
     def _close(self) -> None:
+        self._events.close()
         for descriptor in (self._input, self._output, self._pidfd):
             if descriptor >= 0:
                 os.close(descriptor)

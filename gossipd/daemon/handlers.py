@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
 
@@ -60,18 +61,23 @@ class Lane:
 
     def __init__(self, engine: Engine, script: str, room: trio.Semaphore) -> None:
         self._engine, self._script, self._room = engine, script, room
-        self._entrance, self._exit = trio.open_memory_channel[tuple[Hook, Event]](EVENTS_MAX)
+        self._environment = dict(os.environb)
+        self._waiting: deque[tuple[Hook, Event]] = deque()
+        self._news = trio.Event()
+        self._closed = False
         self._dropped = 0
         self._warned = float("-inf")
 
     def add(self, hook: Hook, event: Event) -> None:
-        try:
-            self._entrance.send_nowait((hook, event))
-        except trio.WouldBlock:
+        if len(self._waiting) >= EVENTS_MAX:
             self._drop()
+        else:
+            self._waiting.append((hook, event))
+            self._news.set()
 
     def close(self) -> None:
-        self._entrance.close()
+        self._closed = True
+        self._news.set()
 
     def _drop(self) -> None:
         self._engine.count("handler events dropped")
@@ -84,22 +90,32 @@ class Lane:
 
     async def run(self) -> None:
         """Until it is closed and nothing waits any more."""
-        async for hook, event in self._exit:
-            async with self._room:
-                await self._handle(hook, event)
+        while self._waiting or not self._closed:
+            await self._news.wait()
+            while self._waiting:
+                await self._room.acquire()
+                try:
+                    await self._handle(*self._waiting.popleft())
+                finally:
+                    self._room.release()
+            if not self._closed:
+                self._news = trio.Event()
 
     async def _handle(self, hook: Hook, event: Event) -> None:
         self._engine.count("handler runs")
         own = self._engine.node.member(self._engine.name)
-        environment = {**os.environb, **variables(event, self._engine.name, own.tags if own else {})}
+        environment = self._environment | variables(event, self._engine.name, own.tags if own else {})
         try:
             child = Child(hook.script, environment, standard_input(event))
         except (OSError, ValueError) as error:      # no memory, no descriptors, too large, a NUL in a name
             self._engine.count("handler failures")
             log.warning("handler not started %s error=%r", about(hook, event), str(error))
             return
-        outcome = await child.finish(hook.timeout_s, partial(log.warning, "handler slow %s", about(hook, event)))
+        outcome = await child.finish(hook.timeout_s, partial(self._slow, hook, event))
         self._conclude(hook, event, outcome)
+
+    def _slow(self, hook: Hook, event: Event) -> None:
+        log.warning("handler slow %s", about(hook, event))
 
     def _conclude(self, hook: Hook, event: Event, outcome: Outcome) -> None:
         if outcome.status != 0 or outcome.timed_out:
