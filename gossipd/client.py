@@ -187,7 +187,7 @@ class Client:
         self._socket = self._connect()
         # Greetings travel with the first request: one round trip less.
         self._unsent = b""
-        self._greetings = [self._write("handshake", {"Version": 1})]
+        self._greetings = [self._write("handshake", {"Version": 1, "View": "gossipd"})]
         if auth_key:
             self._greetings.append(self._write("auth", {"AuthKey": auth_key}))
 
@@ -209,7 +209,7 @@ class Client:
 
         Serf's agent closes the connection on a bad expression, and gossipd does as it does: ConnectionLost.
         """
-        filters: dict[str, object] = {"Tags": tags or {}, "Status": status, "Name": name, "View": "gossipd"}
+        filters: dict[str, object] = {"Tags": tags or {}, "Status": status, "Name": name}
         records = self._records("members-filtered", filters)
         return sorted(map(Member, records), key=_name_of)
 

@@ -100,6 +100,14 @@ class Respond:
 
 
 @dataclass(slots=True)
+class Decline:
+    """Nobody here will answer the `QueryEvent` with id `query`, though somebody might have. The reply comes at once."""
+
+    id: int
+    query: int
+
+
+@dataclass(slots=True)
 class ChangeKeys:
     """Have every member `install`, `use` or `remove` a key, or `list` its keys. Result: a `KeyOutcome`, even if some
     failed: then the reply has an error too."""
@@ -118,6 +126,8 @@ class KeyOutcome:
     messages: dict[str, str] = field(default_factory=dict)      # by node, of those that had something to say
     keys: dict[str, int] = field(default_factory=dict)          # base64 -> on how many nodes
     primaries: dict[str, int] = field(default_factory=dict)     # base64 -> on how many nodes it is the primary
+    done: list[str] = field(default_factory=list)               # names of those that did it
+    silent: list[str] = field(default_factory=list)             # that did not respond
 
 
-Command = Join | Leave | ForceLeave | SetTags | SendEvent | StartQuery | Respond | ChangeKeys
+Command = Join | Leave | ForceLeave | SetTags | SendEvent | StartQuery | Respond | Decline | ChangeKeys

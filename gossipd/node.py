@@ -14,8 +14,9 @@ from gossipd.addresses import Address
 from gossipd.commands import Command
 from gossipd.effects import Effect, Rejected
 from gossipd.errors import WireError
-from gossipd.events import MemberInfo
+from gossipd.events import MemberInfo, QueryEvent
 from gossipd.serf.config import SerfConfig
+from gossipd.serf.coordinates import Coordinate
 from gossipd.serf.keys import SaveKeys, keys_stay_in_memory
 from gossipd.serf.serf import Serf
 from gossipd.serf.snapshot import Restored
@@ -192,6 +193,15 @@ class Node:
     def name_conflict(self) -> str:
         """Why the cluster gave our name to another node, "" if it did not."""
         return self.serf.conflict.lost
+
+    def coordinate(self, name: str) -> Coordinate | None:
+        """Where a node lies, this one too. None: nobody knows, or it was never measured."""
+        coordinates = self.serf.coordinates
+        return None if coordinates is None else coordinates.get(name)
+
+    def answered_by(self, may_answer: Callable[[QueryEvent], bool]) -> None:
+        """Asked before a query is acked: is there anybody at this node who might answer it?"""
+        self.serf.answers.may_answer = may_answer
 
     @property
     def left(self) -> bool:

@@ -21,6 +21,7 @@ from gossipd.daemon.handlers import Handlers, run_handlers
 from gossipd.daemon.identity import advertised_address, advertised_bytes, bind_address, node_name
 from gossipd.daemon.keyringfile import keys_go_to
 from gossipd.daemon.life import Life
+from gossipd.daemon.logs import LogRing
 from gossipd.daemon.net import TcpListener, UdpPort, bind_gossip, connect_tcp
 from gossipd.daemon.prober import run_prober
 from gossipd.daemon.rpc import run_rpc
@@ -88,8 +89,8 @@ def make_node(config: Config, sockets: Sockets, snapshot: LineFile | None) -> No
         restored=read_snapshot(snapshot, serf.rejoin_after_leave) if snapshot else None)
 
 
-async def run(config: Config) -> int:
-    """The exit code. Raises GossipdError if it cannot start."""
+async def run(config: Config, ring: LogRing | None = None) -> int:
+    """The exit code. Raises GossipdError if it cannot start. `ring` is what RPC clients see of the log."""
     with catch_signals() as signals:
         sockets = Sockets(config)
         try:
@@ -102,25 +103,28 @@ async def run(config: Config) -> int:
                 root.start_soon(run_signals, engine, signals, config.leave)
                 if snapshot:
                     root.start_soon(run_snapshot, make_recorder(engine, snapshot), engine.life.ending)
-                await serve(engine, config, sockets, root)
+                await serve(engine, config, sockets, root, ring)
                 root.cancel_scope.cancel()
         finally:
             sockets.close()
     return engine.life.exit_code
 
 
-async def serve(engine: Engine, config: Config, sockets: Sockets, root: trio.Nursery) -> None:
+async def serve(
+    engine: Engine, config: Config, sockets: Sockets, root: trio.Nursery, ring: LogRing | None = None
+) -> None:
     """From the first subsystem's start to the last one's end."""
     notifier = Notifier()
     tcp_timeout_s = engine.node.config.swim.tcp_timeout_s
     engine.listen(announce)
     queued = Handlers(engine, config.hooks)     # from the first event on, which is that we are there
+    engine.node.answered_by(engine.may_answer)
     engine.start()      # before the first packet: what came since the sockets were bound waits in them
     transport = await root.start(run_transport, engine, sockets.tcp, tcp_timeout_s)
     prober = await root.start(run_prober, engine, connect_tcp)
     gossiper = await root.start(run_gossiper, engine, connect_tcp, sockets.udp.address[1])
     handlers = await root.start(run_handlers, queued)
-    rpc = await root.start(run_rpc, engine, sockets.rpc)
+    rpc = await root.start(run_rpc, engine, sockets.rpc, ring)
     if config.join.seeds:
         root.start_soon(keep_joining, engine, config.join)
     log.info("node %s at %s, rpc at %s", engine.name, format_address(sockets.udp.address),

@@ -14,13 +14,14 @@ import trio
 
 from gossipd import __version__
 from gossipd.addresses import Address, format_address
-from gossipd.commands import Command, Leave
+from gossipd.commands import Command, Decline, Leave
 from gossipd.daemon.life import Life
 from gossipd.daemon.net import Port
-from gossipd.effects import Effect, Emit, NameLost, Notice, OpenExchange, Record, Rejected, Reply, SendDatagram
+from gossipd.effects import Effect, Emit, NameLost, Notice, OpenExchange, Part, Record, Rejected, Reply, SendDatagram
 from gossipd.errors import CommandError, WireError
-from gossipd.events import Event, MemberInfo
+from gossipd.events import Event, MemberInfo, QueryEvent
 from gossipd.node import Node
+from gossipd.serf.coordinates import Coordinate
 from gossipd.wire.messages import Message
 from gossipd.wire.stream import StreamDecoder
 
@@ -32,6 +33,8 @@ log = logging.getLogger("gossipd.node")
 
 Done = Callable[[object, str], None]
 """(result, error): how a command ended; error is "" if it went well."""
+MayAnswer = Callable[[QueryEvent], bool]
+"""Is somebody there who might answer this query?"""
 
 
 class Machine(Protocol):
@@ -100,8 +103,10 @@ class Engine:
         self._busy = False
         self._alarms: list[Alarm] = []
         self._replies: dict[int, Done] = {}
+        self._parts: dict[int, Callable[[object], None]] = {}
         self._last_id = 0
         self._listeners: list[Callable[[Event], None]] = []
+        self._answerers: list[MayAnswer] = []
         self._dialers: dict[str, Callable[[OpenExchange], bool]] = {}
         self._joiner: Callable[[list[str], bool, Done], bool] | None = None
         self._recorder: Callable[[bytes], None] | None = None
@@ -109,7 +114,7 @@ class Engine:
         self._rejections = Rejections()
         self._routes: dict[type, Callable[..., None]] = {
             OpenExchange: self._open, Emit: self._emit, Reply: self._reply, Rejected: self._rejected,
-            Notice: self._notice, Record: self._record, NameLost: self._lost,
+            Notice: self._notice, Record: self._record, NameLost: self._lost, Part: self._part,
         }
 
     # --- who is there ------------------------------------------------------------------------------------------------
@@ -122,6 +127,18 @@ class Engine:
     def listen(self, hear: Callable[[Event], None]) -> None:
         """`hear` gets every event at once and must not wait: it has its own bounded queue and overflow rule."""
         self._listeners.append(hear)
+
+    def answer_with(self, may_answer: MayAnswer) -> None:
+        """Whoever answers queries says beforehand which: where nobody will, who asks need not wait."""
+        self._answerers.append(may_answer)
+
+    def may_answer(self, query: QueryEvent) -> bool:
+        return any(may(query) for may in self._answerers)
+
+    def decline(self, query: QueryEvent, me: MayAnswer) -> None:
+        """He who registered `me` will not answer after all; unless others might, who asks is told."""
+        if not any(may(query) for may in self._answerers if may != me):
+            self.submit(lambda id: Decline(id, query.id), lambda result, error: None)
 
     def dial_with(self, purpose: str, dial: Callable[[OpenExchange], bool]) -> None:
         """`dial` starts an exchange for `purpose`, or returns False if too many are under way."""
@@ -193,17 +210,23 @@ class Engine:
 
     # --- requests: the Backend of rpc sessions -----------------------------------------------------------------------
 
-    def submit(self, make: Callable[[int], Command], done: Done) -> None:
-        """Run a command; `done` is called exactly once, perhaps before this returns. Raises CommandError."""
+    def submit(
+        self, make: Callable[[int], Command], done: Done, part: Callable[[object], None] | None = None
+    ) -> None:
+        """Run a command; `done` is called exactly once, perhaps before this returns, and before it `part` with each
+        thing that the command tells. Raises CommandError."""
         if len(self._replies) >= COMMANDS_MAX:
             raise CommandError(f"more than {COMMANDS_MAX} requests are under way")
         self._last_id += 1
         id = self._last_id
         self._replies[id] = done
+        if part is not None:
+            self._parts[id] = part
         try:
             effects = self.node.command(make(id), self.clock())
         except CommandError:
             del self._replies[id]
+            self._parts.pop(id, None)
             raise
         self._carry_out(effects)
         self._follow()
@@ -234,6 +257,9 @@ class Engine:
 
     def members(self) -> list[MemberInfo]:
         return self.node.members()
+
+    def coordinate(self, name: str) -> Coordinate | None:
+        return self.node.coordinate(name)
 
     def discovered(self, ask: bool) -> dict[str, Any]:
         return self._discovered(ask) if self._discovered else {"Cluster": "", "Links": [], "Seen": []}
@@ -294,7 +320,13 @@ class Engine:
         for hear in self._listeners:
             hear(effect.event)
 
+    def _part(self, part: Part) -> None:
+        hear = self._parts.get(part.id)
+        if hear is not None:
+            hear(part.value)
+
     def _reply(self, reply: Reply) -> None:
+        self._parts.pop(reply.id, None)
         done = self._replies.pop(reply.id, None)
         if done is not None:
             done(reply.result, reply.error)

@@ -7,16 +7,21 @@ import os
 import select
 import sys
 import time
+from collections import deque
+from collections.abc import Callable
 
 LINE_BYTES_MAX = 4096       # PIPE_BUF: a pipe that has room for anything has room for all of this
+RING_LINES = 512            # that a monitor is shown first, as in Serf
 PATIENCE_MS = 50            # once per stall: then lines are dropped and counted until there is room again
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _SYSLOG = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+_SERF_WORDS = {logging.DEBUG: "DEBUG", logging.INFO: "INFO", logging.WARNING: "WARN", logging.ERROR: "ERR",
+               logging.CRITICAL: "ERR"}
 _COLOURS = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m", logging.CRITICAL: "\x1b[31m"}
 
 
-def set_up(level: str, style: str) -> None:
+def set_up(level: str, style: str) -> LogRing:
     """`level` and `style` as in the configuration: debug info warning error; auto text journal json."""
     if style == "auto":
         style = "journal" if stderr_is_journal() else "text"
@@ -24,11 +29,13 @@ def set_up(level: str, style: str) -> None:
     handler = StderrHandler(sys.stderr.fileno())
     handler.setFormatter(formatters[style]())
     logger = logging.getLogger("gossipd")
-    logger.handlers[:] = [handler]
-    logger.setLevel(_LEVELS[level])
+    handler.setLevel(_LEVELS[level])
+    ring = LogRing(logger, min(_LEVELS[level], logging.INFO))
+    logger.handlers[:] = [handler, ring]
     logger.propagate = False
     # What a record would find out for each line and none of ours shows (logging's documentation, "Optimization").
     logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
+    return ring
 
 
 def stderr_is_journal() -> bool:
@@ -122,3 +129,42 @@ class StderrHandler(logging.Handler):
             os.write(self._fd, line)
         except OSError:
             self.dropped += 1       # stderr is gone, which is no reason to end
+
+
+class LogRing(logging.Handler):
+    """The last lines of the log for RPC clients, and further ones as they come, in the form that Serf's agent gives.
+
+    Both whatever level the daemon itself writes: lines below `level` come while somebody listens for them.
+    """
+
+    def __init__(self, logger: logging.Logger, level: int) -> None:
+        super().__init__()
+        self._logger, self._least = logger, level
+        self._lines: deque[tuple[int, str]] = deque(maxlen=RING_LINES)
+        self._hearers: dict[Callable[[int, str], None], int] = {}
+        self._set_level()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(record.created))
+        word = _SERF_WORDS.get(record.levelno, record.levelname)
+        line = f"{stamp} [{word}] {short_name(record)}: {text_of(record)}"[:LINE_BYTES_MAX]
+        self._lines.append((record.levelno, line))
+        for hear, level in tuple(self._hearers.items()):
+            if record.levelno >= level:
+                hear(record.levelno, line)
+
+    def recent(self, level: int) -> list[str]:
+        """The last lines of this level or above, oldest first."""
+        return [line for number, line in self._lines if number >= level]
+
+    def listen(self, hear: Callable[[int, str], None], level: int) -> None:
+        """`hear(level, line)` must not wait; what it logs itself, it hears."""
+        self._hearers[hear] = level
+        self._set_level()
+
+    def mute(self, hear: Callable[[int, str], None]) -> None:
+        self._hearers.pop(hear, None)
+        self._set_level()
+
+    def _set_level(self) -> None:
+        self._logger.setLevel(max(min((self._least, *self._hearers.values())), 1))

@@ -60,14 +60,14 @@ def run(config: Config) -> int:
 
     from gossipd.daemon import app, logs
 
-    logs.set_up(config.log.level, config.log.format)
+    ring = logs.set_up(config.log.level, config.log.format)
     for notice in config.notices:
         logging.getLogger("gossipd.settings").warning("%s", notice)
     allow_files()
     gc.freeze()
     gc.enable()
     # Needed for trio 0.22; today it is the default.
-    return trio.run(app.run, config, strict_exception_groups=True)
+    return trio.run(app.run, config, ring, strict_exception_groups=True)
 
 
 def allow_files() -> None:

@@ -15,7 +15,8 @@ from gossipd.daemon.engine import Engine
 from gossipd.daemon.net import plain_source
 from gossipd.daemon.rpcsocket import RpcListener
 from gossipd.daemon.transport import ACCEPT_PAUSE_S, ACCEPT_SHORTAGES
-from gossipd.events import Event
+from gossipd.events import Event, QueryEvent
+from gossipd.rpc.backend import Log, NoLog
 from gossipd.rpc.records import Encodings
 from gossipd.rpc.session import Session
 
@@ -35,7 +36,8 @@ class Client:
     def __init__(self, sock: socket.socket, peer: str, auth_key: str, clients: Clients) -> None:
         engine = clients.engine
         self.session = Session(
-            engine, peer, auth_key=auth_key, encodings=clients.encodings, wake=self._wake, notice=_notice)
+            engine, peer, auth_key=auth_key, encodings=clients.encodings, log=clients.log, wake=self._wake,
+            notice=_notice)
         sock.setblocking(False)
         self._sock, self._peer, self._clock = sock, peer, engine.clock
         self._rest = b""                # taken from the session and not yet written
@@ -127,6 +129,7 @@ class Clients:
     """What all connections share."""
 
     engine: Engine
+    log: Log
     encodings: Encodings = field(default_factory=Encodings)
     connected: dict[Client, None] = field(default_factory=dict)
 
@@ -135,6 +138,9 @@ class Clients:
         now = self.engine.clock()
         for client in tuple(self.connected):
             client.session.on_event(event, now)
+
+    def may_answer(self, query: QueryEvent) -> bool:
+        return any(client.session.may_answer(query) for client in self.connected)
 
 
 class RpcServer:
@@ -159,12 +165,14 @@ class RpcServer:
 async def run_rpc(
     engine: Engine,
     listeners: Sequence[RpcListener],
+    log: Log | None = None,
     *,
     task_status: trio.TaskStatus[RpcServer] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve clients until told to stop."""
-    clients = Clients(engine)
+    """Serve clients until told to stop; `log` is what they may follow."""
+    clients = Clients(engine, log or NoLog())
     engine.listen(clients.on_event)
+    engine.answer_with(clients.may_answer)
     async with trio.open_nursery() as serving:
         accepting = trio.CancelScope()
         task_status.started(RpcServer(clients.connected, accepting, serving.cancel_scope))

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from gossipd.addresses import plain_ip
+from gossipd.commands import KeyOutcome, QueryAnswer, QueryOutcome
 from gossipd.events import Event, MemberEvent, MemberInfo, QueryEvent, UserEvent
+from gossipd.rpc.backend import Coordinate
 from gossipd.rpc.codec import encode
 
 SUSPECT = "suspect"
@@ -63,15 +65,70 @@ def event_body(event: MemberEvent | UserEvent) -> bytes:
     })
 
 
-def query_body(event: QueryEvent, connection_id: int) -> bytes:
-    """`connection_id` is what the client answers with: queries are numbered anew on each connection."""
-    return encode({
+def query_body(event: QueryEvent, connection_id: int, own_view: bool = False) -> bytes:
+    """`connection_id` is what the client answers with: queries are numbered anew on each connection.
+
+    gossipd's own view has also Query, the number that is good on every connection, and Source, who asks.
+    """
+    record = {
         "Event": "query",
         "ID": connection_id,
         "LTime": event.ltime,
         "Name": event.name,
         "Payload": event.payload,
+    }
+    return encode(record | {"Query": event.id, "Source": event.source} if own_view else record)
+
+
+def answer_body(answer: QueryAnswer) -> bytes:
+    """A record of a query that runs."""
+    kind = "ack" if answer.ack else "response"
+    return encode({"From": answer.source, "Payload": None if answer.ack else answer.payload, "Type": kind})
+
+
+def done_body(outcome: QueryOutcome | None) -> bytes:
+    """The last record of a query; `outcome` for gossipd's own view: names, in order of arrival."""
+    if outcome is None:
+        return encode({"From": "", "Payload": None, "Type": "done"})
+    return encode({
+        "Acked": outcome.acked,
+        "Answered": outcome.answered,
+        "From": "",
+        "Payload": None,
+        "Silent": outcome.silent,
+        "Type": "done",
     })
+
+
+def keys_body(outcome: KeyOutcome, listing: bool, own_view: bool) -> bytes:
+    """gossipd's own view has also Done and Silent, names, and Primaries: on how many nodes a key is the primary one."""
+    record = {
+        "Keys": outcome.keys if listing and outcome.nodes else None,
+        "Messages": outcome.messages,
+        "NumErr": outcome.errors,
+        "NumNodes": outcome.nodes,
+        "NumResp": outcome.responses,
+    }
+    more = {"Done": outcome.done, "Primaries": outcome.primaries, "Silent": outcome.silent}
+    return encode(record | more if own_view else record)
+
+
+def coordinate_body(coordinate: Coordinate | None) -> bytes:
+    if coordinate is None:
+        return encode({"Coord": {"Adjustment": 0.0, "Error": 0.0, "Height": 0.0, "Vec": None}, "Ok": False})
+    return encode({
+        "Coord": {
+            "Adjustment": coordinate.adjustment,
+            "Error": coordinate.error,
+            "Height": coordinate.height,
+            "Vec": list(coordinate.vec),
+        },
+        "Ok": True,
+    })
+
+
+def log_body(line: str) -> bytes:
+    return encode({"Log": line})
 
 
 class Encodings:

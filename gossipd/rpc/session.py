@@ -1,108 +1,84 @@
-"""One RPC client's session as a state machine: bytes in; commands, replies and stream records out (spec rpc).
-
-Requests run one after the other. While one waits for the cluster, later ones wait unread and streams keep flowing.
-The shell feeds `receive`, writes what `take_output` gives whenever `wake` says there is something, and closes the
-connection once `closed` is set and the output is written.
-"""
+"""One RPC client's session as a state machine: bytes in; commands, replies and stream records out (spec rpc §5-§7)."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
 
-from gossipd.commands import Command, ForceLeave, SetTags
-from gossipd.effects import ERROR, WARNING
+from gossipd.commands import (
+    ChangeKeys,
+    Command,
+    ForceLeave,
+    KeyOutcome,
+    QueryAnswer,
+    QueryOutcome,
+    Respond,
+    SendEvent,
+    SetTags,
+    StartQuery,
+)
+from gossipd.effects import DEBUG, ERROR, INFO, WARNING
 from gossipd.errors import CommandError
-from gossipd.events import Event, MemberInfo, QueryEvent
+from gossipd.events import Event, QueryEvent
 from gossipd.filters import EventFilter, parse_filters, wanted
-from gossipd.regex import Regex, RegexError
+from gossipd.regex import RegexError
+from gossipd.rpc.backend import Backend, Done, Log, NoLog
 from gossipd.rpc.codec import (
-    NOTHING,
-    Malformed,
-    Requests,
     Schema,
     boolean,
     encode,
-    fields,
-    header_fields,
-    int32,
+    int64,
+    payload,
     response,
     text,
     text_map,
     texts,
+    uint8,
     uint64,
 )
-from gossipd.rpc.records import SUSPECT, Encodings, full_members_body, members_body, query_body
+from gossipd.rpc.connection import GREETINGS, Connection, Feed, no_notice, nothing
+from gossipd.rpc.keytext import key_bytes
+from gossipd.rpc.records import (
+    Encodings,
+    answer_body,
+    coordinate_body,
+    done_body,
+    full_members_body,
+    keys_body,
+    log_body,
+    members_body,
+    query_body,
+)
+from gossipd.rpc.selection import select_members
 
-IPC_VERSION = 1
-STREAM_RECORDS_MAX = 512
-"""Records that wait for one stream's client; more are dropped, newest first (as Serf does)."""
 STREAMS_MAX = 64
 """Streams of one connection. Serf has no limit; its own clients open one or two."""
-UNSENT_BYTES_HIGH = 256 << 10
-"""With this much unwritten no further request is begun: Serf's agent would block in its write."""
-UNSENT_BYTES_MAX = 8 << 20
-"""With this much unwritten the client is closed: it asks or subscribes, and does not read."""
-INPUT_BYTES_HIGH = 64 << 10
-"""With this much unread behind a running request the shell should stop reading (`wants_input`)."""
-WRITE_BYTES = 256 << 10
-"""About how much one write takes, so that small records share a system call."""
-
-HEADER_UNREADABLE = "failed to decode request header"
-
-Done = Callable[[object, str], None]
-"""Called once with a command's result and its error, "" for none."""
+QUERIES_MAX = 256
+"""Queries of one connection that may run at the same time."""
+UNANSWERED_MAX = 4096
+"""Queries that one client may still answer; beyond, the oldest is forgotten."""
+LEVELS = {"TRACE": 0, "DEBUG": DEBUG, "INFO": INFO, "WARN": WARNING, "ERR": ERROR}
 
 
-class Backend(Protocol):
-    """What a session needs of the daemon."""
+class _Stream(Feed):
+    __slots__ = ("filters", "answers")
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def members_version(self) -> int:
-        """Another number whenever `members` would answer differently."""
-
-    def members(self) -> list[MemberInfo]: ...
-
-    def stats(self) -> dict[str, dict[str, str]]: ...
-
-    def discovered(self, ask: bool) -> dict[str, Any]:
-        """The body that answers `discovered` (docs/json.md has its fields); with `ask` look again."""
-
-    def wall(self, moment: float) -> float:
-        """Unix time of a monotonic moment, in seconds."""
-
-    def submit(self, make: Callable[[int], Command], done: Done) -> None:
-        """Start the command that `make` builds for an id. Raises CommandError if it is refused at once."""
-
-    def join(self, addresses: list[str], replay: bool, done: Done) -> None:
-        """Look the names up and join. The result is how many answered."""
-
-    def leave(self, done: Done) -> None:
-        """Leave gracefully; after `done` the daemon ends."""
-
-
-def _nothing() -> None:
-    pass
-
-
-def _no_notice(level: int, line: str) -> None:
-    pass
-
-
-class _Stream:
-    __slots__ = ("filters", "queued")
-
-    def __init__(self, filters: tuple[EventFilter, ...]) -> None:
+    def __init__(self, filters: tuple[EventFilter, ...], answers: bool) -> None:
+        super().__init__()
         self.filters = filters
-        self.queued = 0
+        self.answers = answers      # its client may answer queries
 
 
-class Session:
-    """One connection. `peer` names the client in notices; `auth_key` is empty if none is asked for.
+class _Monitor(Feed):
+    __slots__ = ("seq", "dropping")
+
+    def __init__(self, seq: int) -> None:
+        super().__init__()
+        self.seq = seq
+        self.dropping = False       # and has said so
+
+
+class Session(Connection):
+    """`peer` names the client in notices; `auth_key` is empty if none is asked for.
 
     `encodings` is shared by the sessions of a daemon. `wake` is called when output or `closed` came up outside of
     `receive`; `notice(level, line)` gets what Serf's agent logs about its clients.
@@ -110,62 +86,20 @@ class Session:
 
     def __init__(
         self, backend: Backend, peer: str, *, auth_key: str = "", encodings: Encodings | None = None,
-        wake: Callable[[], None] = _nothing, notice: Callable[[int, str], None] = _no_notice,
+        log: Log | None = None, wake: Callable[[], None] = nothing, notice: Callable[[int, str], None] = no_notice,
     ) -> None:
-        self.closed = False
+        super().__init__(COMMANDS, peer, auth_key, wake, notice)
         self.records_dropped = 0
-        self._backend, self._peer, self._auth_key = backend, peer, auth_key
+        self._backend = backend
         self._encodings = encodings or Encodings()
-        self._wake, self._notice = wake, notice
-        self._requests = Requests()
-        self._command, self._seq = "", 0    # the last header: the next one may leave fields out
-        self._awaiting_body = False
-        self._skip_body = False
-        self._handshaken = False
-        self._authenticated = not auth_key
-        self._busy = False                  # a command runs
-        self._running = False               # inside _run, which must not be entered again
+        self._log: Log = log or NoLog()
         self._streams: dict[int, _Stream] = {}
-        self._queries: dict[int, QueryEvent] = {}
+        self._monitor: _Monitor | None = None
+        self._unanswered: dict[int, QueryEvent] = {}    # by their number on this connection
         self._query_count = 0
-        self._output: deque[tuple[bytes, _Stream | None, bool]] = deque()   # bytes, their stream, must go alone
-        self._unsent = 0
-        self._now = 0.0
+        self._asking = 0            # queries of this client that run
 
     # --- what the shell calls ---
-
-    def receive(self, data: bytes, now: float) -> None:
-        """Bytes from the client. Whatever they are, this does not raise."""
-        if self.closed:
-            return
-        self._now = now
-        try:
-            self._requests.feed(data)
-        except Malformed as error:
-            self._close(f"{HEADER_UNREADABLE}: {error}")
-            return
-        self._run()
-
-    def take_output(self) -> bytes:
-        """The bytes to write next, in one call; b"" for none. Ends after a record that must travel alone."""
-        taken, size = [], 0
-        while self._output and size < WRITE_BYTES:
-            data, stream, alone = self._output.popleft()
-            taken.append(data)
-            size += len(data)
-            if stream is not None:
-                stream.queued -= 1
-            if alone:
-                break
-        self._unsent -= size
-        if taken and self._unsent < UNSENT_BYTES_HIGH:
-            self._run()
-        return taken[0] if len(taken) == 1 else b"".join(taken)
-
-    @property
-    def wants_input(self) -> bool:
-        """False while reading on would only fill a buffer: a command runs or the client does not read."""
-        return not self.closed and self._requests.waiting_bytes < INPUT_BYTES_HIGH
 
     def on_event(self, event: Event, now: float) -> None:
         """Something happened: one record for each stream that wants it."""
@@ -174,159 +108,34 @@ class Session:
         self._now = now
         for seq, stream in tuple(self._streams.items()):     # one may close the client
             if wanted(stream.filters, event):
-                self._send_record(seq, stream, event)
+                self._send_event(seq, stream, event)
         if self._output or self.closed:
             self._wake()
 
+    def may_answer(self, query: QueryEvent) -> bool:
+        """Does the client get this query, and is it one that might answer?"""
+        if not self._streams or self._monitor is not None:      # Serf's `monitor` follows everything and never answers
+            return False
+        return any(stream.answers and wanted(stream.filters, query) for stream in self._streams.values())
+
     def close(self) -> None:
-        """The connection is gone, or the daemon ends. Commands that run go on; nobody hears of their outcome."""
-        self.closed = True
+        super().close()
         self._streams.clear()
-        self._queries.clear()
+        self._unanswered.clear()
+        self._end_monitor()
 
-    # --- requests ---
-
-    def _run(self) -> None:
-        """Handle requests until one runs, the client does not read, or none is complete."""
-        if self._running:
-            return
-        self._running = True
-        try:
-            while not (self.closed or self._busy or self._unsent >= UNSENT_BYTES_HIGH):
-                value = self._requests.next()
-                if value is NOTHING:
-                    break
-                self._handle(value)
-        except Malformed as error:
-            where = "Failed to evaluate request: decode failed" if self._awaiting_body else HEADER_UNREADABLE
-            self._close(f"{where}: {error}")
-        finally:
-            self._running = False
-
-    def _handle(self, value: object) -> None:
-        if self._skip_body:
-            self._skip_body = False
-        elif self._awaiting_body:
-            schema, handler = COMMANDS[self._command]
-            assert schema is not None
-            values = fields(value, schema)
-            self._awaiting_body = False
-            self._call(handler, values)
-        else:
-            self._command, self._seq = header_fields(value, self._command, self._seq)
-            self._dispatch()
-
-    def _dispatch(self) -> None:
-        """The order of these refusals is what clients see (spec rpc §4)."""
-        known = COMMANDS.get(self._command)
-        if not self._handshaken and self._command != "handshake":
-            self._refuse("Handshake required")
-        elif not self._authenticated and self._command not in ("handshake", "auth"):
-            self._reply(self._seq, "Authentication required")
-            # Serf would read the body as the next header and refuse again; clients want one answer (spec rpc T3).
-            self._skip_body = known is not None and known[0] is not None
-        elif known is None:
-            self._refuse("Unsupported command")
-        elif known[0] is None:
-            self._call(known[1], [])
-        else:
-            self._awaiting_body = True
-
-    def _call(self, handler: Callable[..., None], values: list[Any]) -> None:
-        try:
-            handler(self, self._seq, *values)
-        except CommandError as error:
-            self._reply(self._seq, str(error))
-
-    def _refuse(self, error: str) -> None:
-        self._reply(self._seq, error)
-        self._close(f"Failed to evaluate request: {error}")
-
-    def _start(self, begin: Callable[[Done], None], finish: Callable[[object, str], None]) -> None:
-        """Hold later requests back until the command that `begin` starts is done, then reply by `finish`."""
-        self._busy = True
-
-        def done(result: object, error: str) -> None:
-            if self.closed:
-                return
-            self._busy = False
-            finish(result, error)
-            self._run()
-            self._wake()
-
-        try:
-            begin(done)
-        except CommandError as error:
-            self._busy = False
-            finish(None, str(error))
-
-    def _submit(self, seq: int, make: Callable[[int], Command]) -> None:
-        self._start(lambda done: self._backend.submit(make, done), lambda result, error: self._reply(seq, error))
-
-    # --- output ---
-
-    def _reply(self, seq: int, error: str = "", body: bytes = b"", alone: bool = False) -> None:
-        self._queue(response(seq, error, body), None, alone)
-
-    def _queue(self, data: bytes, stream: _Stream | None, alone: bool = False) -> None:
-        if self._unsent >= UNSENT_BYTES_MAX:
-            self._notice(WARNING, f"agent.ipc: Closing client that does not read: {self._peer}")
-            self._output.clear()
-            self._unsent = 0
-            self.close()
-            return
-        self._output.append((data, stream, alone))
-        self._unsent += len(data)
-
-    def _send_record(self, seq: int, stream: _Stream, event: Event) -> None:
-        if self.closed:
-            return
-        if stream.queued >= STREAM_RECORDS_MAX:
-            self.records_dropped += 1
-            self._notice(WARNING, f"agent.ipc: Dropping event to ipc.client: {self._peer}")
-            return
-        if isinstance(event, QueryEvent):
-            self._query_count += 1
-            self._queries[self._query_count] = event
-            body = query_body(event, self._query_count)
-        else:
-            body = self._encodings.event(event)
-        stream.queued += 1
-        self._queue(response(seq, "", body), stream)
-
-    def _close(self, why: str) -> None:
-        self._notice(ERROR, f"agent.ipc: {why}")
-        self.close()
-
-    # --- commands ---
-
-    def _handshake(self, seq: int, version: int) -> None:
-        if version != IPC_VERSION:
-            raise CommandError("Unsupported IPC version")
-        if self._handshaken:
-            raise CommandError("Handshake already performed")
-        self._handshaken = True
-        self._reply(seq)
-
-    def _auth(self, seq: int, key: str) -> None:
-        from hmac import compare_digest  # loads OpenSSL: only where a key is given
-
-        given, wanted_key = (text.encode("utf-8", "surrogateescape") for text in (key, self._auth_key))
-        if not compare_digest(given, wanted_key):
-            raise CommandError("Invalid authentication token")
-        self._authenticated = True
-        self._reply(seq)
+    # --- members ---
 
     def _members(self, seq: int) -> None:
         self._reply(seq, body=self._encodings.members(self._backend.members_version, self._backend.members))
 
-    def _members_filtered(self, seq: int, tags: dict[str, str], status: str, name: str, view: str) -> None:
-        own_view = view == "gossipd"
+    def _members_filtered(self, seq: int, tags: dict[str, str], status: str, name: str) -> None:
+        own_view = self._own_view
         if not (tags or status or name or own_view):
             self._members(seq)
             return
         try:
-            members = _select(self._backend.members(), tags, status, name, own_view)
+            members = select_members(self._backend.members(), tags, status, name, own_view)
         except RegexError as error:
             # Serf gives no reply here, and its CLI would wait for a body behind any header (spec rpc T10).
             self._close(f"Failed to evaluate request: {error}")
@@ -363,55 +172,182 @@ class Session:
     def _seen(self, seq: int, ask: bool) -> None:
         self._reply(seq, body=encode(self._backend.discovered(ask)))
 
-    def _stream(self, seq: int, kinds: str) -> None:
+    def _coordinate(self, seq: int, node: str) -> None:
+        self._reply(seq, body=coordinate_body(self._backend.coordinate(node)))
+
+    def _submit(self, seq: int, make: Callable[[int], Command]) -> None:
+        self._start(lambda done: self._backend.submit(make, done), lambda result, error: self._reply(seq, error))
+
+    # --- events and queries ---
+
+    def _event(self, seq: int, name: str, payload: bytes | None, coalesce: bool) -> None:
+        self._submit(seq, lambda id: SendEvent(id, name, payload, coalesce))
+
+    def _query(self, seq: int, nodes: list[str], tags: dict[str, str], ack: bool, relay_factor: int, timeout_ns: int,
+               name: str, payload: bytes | None) -> None:
+        if self._asking >= QUERIES_MAX:
+            raise CommandError(f"more than {QUERIES_MAX} queries on one connection")
+        own_view = self._own_view
+        before: list[bytes] = []            # our own node may answer before the reply is there
+        tell: Callable[[bytes], object] = before.append
+
+        def part(answer: object) -> None:
+            assert isinstance(answer, QueryAnswer)
+            if answer.source:               # an empty name would end the loop of Serf's CLI (spec rpc T5)
+                tell(answer_body(answer))
+
+        def done(outcome: object, error: str) -> None:
+            assert isinstance(outcome, QueryOutcome)
+            self._asking -= 1
+            tell(done_body(outcome if own_view else None))
+
+        # For others it is over at the deadline, never before: Serf's CLI loses answers otherwise (spec rpc T4).
+        timeout_s = max(timeout_ns, 0) / 1e9
+        self._backend.submit(
+            lambda id: StartQuery(id, name, payload, nodes, tags, ack, relay_factor, timeout_s, own_view), done, part)
+        self._asking += 1
+        self._reply(seq, alone=True)
+
+        def tell_now(body: bytes) -> None:
+            self._queue(response(seq, "", body), None)
+            self._wake()
+
+        tell = tell_now
+        for body in before:
+            tell(body)
+
+    def _respond(self, seq: int, number: int, payload: bytes | None, query: int) -> None:
+        """`query`: the daemon's own number of it, which is good on every connection; 0 for a number of this one."""
+        event = self._unanswered.get(number)
+        if query == 0 and (event is None or event.deadline <= self._now):
+            self._unanswered.pop(number, None)
+            raise CommandError("No pending queries matching ID")
+        id = event.id if query == 0 and event is not None else query
+
+        def finish(result: object, error: str) -> None:
+            self._reply(seq, error and f"failed to respond to key query: {error}")
+
+        self._start(lambda done: self._backend.submit(lambda command: Respond(command, id, payload), done), finish)
+
+    # --- keys ---
+
+    def _install_key(self, seq: int, key: str) -> None:
+        self._change_keys(seq, "install", key)
+
+    def _use_key(self, seq: int, key: str) -> None:
+        self._change_keys(seq, "use", key)
+
+    def _remove_key(self, seq: int, key: str) -> None:
+        self._change_keys(seq, "remove", key)
+
+    def _list_keys(self, seq: int) -> None:
+        self._change_keys(seq, "list", "")
+
+    def _change_keys(self, seq: int, action: str, key: str) -> None:
+        def begin(done: Done) -> None:
+            raw = key_bytes(key)
+            self._backend.submit(lambda id: ChangeKeys(id, action, raw), done)
+
+        def finish(result: object, error: str) -> None:
+            outcome = result if isinstance(result, KeyOutcome) else KeyOutcome(0)
+            self._reply(seq, error, keys_body(outcome, action == "list", self._own_view))   # even with an error (T1)
+
+        self._start(begin, finish)
+
+    # --- streams ---
+
+    def _stream(self, seq: int, kinds: str, watch: bool) -> None:
+        """`watch`: whatever it hears, this client answers no query."""
         filters = parse_filters(kinds)
         if seq in self._streams:
             raise CommandError("Stream with given sequence exists")
         if len(self._streams) >= STREAMS_MAX:
             raise CommandError(f"More than {STREAMS_MAX} streams on one connection")
         self._reply(seq, alone=True)    # old clients take the last object of their first read for a header (T8)
-        self._streams[seq] = _Stream(filters)
+        self._streams[seq] = _Stream(filters, not watch)
+
+    def _send_event(self, seq: int, stream: _Stream, event: Event) -> None:
+        if self.closed:
+            return
+        if stream.full:
+            self.records_dropped += 1
+            self._notice(WARNING, f"agent.ipc: Dropping event to ipc.client: {self._peer}")
+            return
+        if isinstance(event, QueryEvent):
+            body = query_body(event, self._number_of(event), self._own_view)
+        else:
+            body = self._encodings.event(event)
+        self._queue(response(seq, "", body), stream)
+
+    def _number_of(self, event: QueryEvent) -> int:
+        """A new one, by which the client may answer until the deadline."""
+        unanswered = self._unanswered
+        while unanswered:
+            oldest = next(iter(unanswered))
+            if unanswered[oldest].deadline > self._now and len(unanswered) < UNANSWERED_MAX:
+                break
+            del unanswered[oldest]
+        self._query_count += 1
+        unanswered[self._query_count] = event
+        return self._query_count
+
+    def _monitor_log(self, seq: int, level: str) -> None:
+        word = level.upper()
+        if word not in LEVELS:
+            raise CommandError(f"Unknown log level: {word}")
+        if self._monitor is not None:
+            raise CommandError("Monitor already exists")
+        self._reply(seq, alone=True)
+        self._monitor = _Monitor(seq)
+        for line in self._log.recent(LEVELS[word]):
+            self._hear(0, line)
+        self._log.listen(self._hear, LEVELS[word])
+
+    def _hear(self, level: int, line: str) -> None:
+        monitor = self._monitor
+        if monitor is None or self.closed:
+            return
+        if not monitor.full:
+            monitor.dropping = False
+            self._queue(response(monitor.seq, "", log_body(line)), monitor)
+            self._wake()
+        elif not monitor.dropping:
+            monitor.dropping = True     # first: the notice is a line of the log too
+            self._notice(WARNING, f"agent.ipc: Dropping logs to {self._peer}")
+
+    def _end_monitor(self) -> None:
+        if self._monitor is not None:
+            self._monitor = None
+            self._log.mute(self._hear)
 
     def _stop(self, seq: int, stop: int) -> None:
         self._streams.pop(stop, None)
+        if self._monitor is not None and self._monitor.seq == stop:
+            self._end_monitor()
         self._reply(seq)
 
 
-def _select(
-    members: list[MemberInfo], tags: dict[str, str], status: str, name: str, own_view: bool,
-) -> list[MemberInfo]:
-    """The members that match every expression, `^E$` searched for (spec rpc §6). Raises RegexError.
-
-    In gossipd's own view a member under suspicion is both "alive" and "suspect".
-    """
-    by_tag = [(tag, Regex(f"^{expression}$")) for tag, expression in tags.items()]
-    by_status = Regex(f"^{status}$") if status else None
-    by_name = Regex(f"^{name}$") if name else None
-
-    def selected(member: MemberInfo) -> bool:
-        if by_name is not None and not by_name.search(member.name):
-            return False
-        if by_status is not None and not by_status.search(member.status):
-            if not (own_view and member.state == SUSPECT and member.status == "alive" and by_status.search(SUSPECT)):
-                return False
-        return all(expression.search(member.tags.get(tag, "")) for tag, expression in by_tag)
-
-    return [member for member in members if selected(member)]
-
-
-COMMANDS: dict[str, tuple[Schema | None, Callable[..., None]]] = {
+COMMANDS: dict[str, tuple[Schema | None, Callable[..., None]]] = GREETINGS | {
     # name: its body's fields in Serf's declared order, None for no body; what handles it
-    "handshake": (((b"Version", int32),), Session._handshake),
-    "auth": (((b"AuthKey", text),), Session._auth),
-    "members": (None, Session._members),
-    "members-filtered": (
-        ((b"Tags", text_map), (b"Status", text), (b"Name", text), (b"View", text)), Session._members_filtered),
-    "join": (((b"Existing", texts), (b"Replay", boolean)), Session._join),
-    "leave": (None, Session._leave),
+    "event": (((b"Name", text), (b"Payload", payload), (b"Coalesce", boolean)), Session._event),
     "force-leave": (((b"Node", text), (b"Prune", boolean)), Session._force_leave),
+    "join": (((b"Existing", texts), (b"Replay", boolean)), Session._join),
+    "members": (None, Session._members),
+    "members-filtered": (((b"Tags", text_map), (b"Status", text), (b"Name", text)), Session._members_filtered),
     "tags": (((b"Tags", text_map), (b"DeleteTags", texts)), Session._tags),
-    "stats": (None, Session._stats),
-    "discovered": (((b"Ask", boolean),), Session._seen),      # ours, not Serf's
-    "stream": (((b"Type", text),), Session._stream),
+    "stream": (((b"Type", text), (b"Watch", boolean)), Session._stream),
+    "monitor": (((b"LogLevel", text),), Session._monitor_log),
     "stop": (((b"Stop", uint64),), Session._stop),
+    "leave": (None, Session._leave),
+    "query": (
+        ((b"FilterNodes", texts), (b"FilterTags", text_map), (b"RequestAck", boolean), (b"RelayFactor", uint8),
+         (b"Timeout", int64), (b"Name", text), (b"Payload", payload)), Session._query),
+    "respond": (((b"ID", uint64), (b"Payload", payload), (b"Query", uint64)), Session._respond),
+    "install-key": (((b"Key", text),), Session._install_key),
+    "use-key": (((b"Key", text),), Session._use_key),
+    "remove-key": (((b"Key", text),), Session._remove_key),
+    "list-keys": (None, Session._list_keys),
+    "stats": (None, Session._stats),
+    "get-coordinate": (((b"Node", text),), Session._coordinate),
+    "discovered": (((b"Ask", boolean),), Session._seen),      # ours, not Serf's
 }

@@ -61,7 +61,8 @@ class AnswerOver:
 
 class Answers:
     """`ours` takes the acks and answers that we give to our own queries, `internal` the queries of the library itself,
-    `passed` is told the Lamport time of every query that concerns us."""
+    `passed` is told the Lamport time of every query that concerns us. `may_answer` is asked before a query is acked:
+    is there anybody here who might answer it? Where nobody is, the ack says so."""
 
     def __init__(self, config: SerfConfig, lower: Lower, roster: Roster, clock: LamportClock, rng: Random,
                  timers: TimerQueue[Hashable], tags: Callable[[], Mapping[str, str]],
@@ -72,6 +73,7 @@ class Answers:
         self._config, self._lower, self._roster, self._clock = config, lower, roster, clock
         self._rng, self._timers, self._tags = rng, timers, tags
         self._ours, self._internal, self._passed = ours, internal, passed
+        self.may_answer: Callable[[QueryEvent], bool] = _perhaps
         self.minimum = 0 if restored is None else min(restored + 1, clock.time)
         self._ring: dict[int, tuple[int, dict[int, None]]] = {}     # slot -> Lamport time, query ids
         self._questions: dict[int, Question] = {}
@@ -104,14 +106,19 @@ class Answers:
 
     def _take(self, query: QueryMessage, now: float, out: list[Effect]) -> None:
         question = self._remember(query, now)
+        if query.name.startswith(INTERNAL):
+            self._ack(question, False, now, out)
+            self._internal(question, now, out)
+            return
+        event = QueryEvent(question.id, query.name, query.payload, query.ltime, query.source_node, question.deadline)
+        self._ack(question, bool(query.flags & ACK_FLAG) and not self.may_answer(event), now, out)
+        out.append(Emit(event))
+
+    def _ack(self, question: Question, no_answer: bool, now: float, out: list[Effect]) -> None:
+        query = question.query
         if query.flags & ACK_FLAG:
             local = self._lower.config.name
-            self._send(question, QueryResponse(query.ltime, query.id, local, ACK_FLAG), now, out)
-        if query.name.startswith(INTERNAL):
-            self._internal(question, now, out)
-        else:
-            out.append(Emit(QueryEvent(question.id, query.name, query.payload, query.ltime, query.source_node,
-                                       question.deadline)))
+            self._send(question, QueryResponse(query.ltime, query.id, local, ACK_FLAG, None, no_answer), now, out)
 
     def _remember(self, query: QueryMessage, now: float) -> Question:
         self._ids += 1
@@ -147,6 +154,12 @@ class Answers:
             raise CommandError("response is past the deadline")
         self._send(question, response, now, out)
         question.answered = True
+
+    def decline(self, id: int, now: float, out: list[Effect]) -> None:
+        """Nobody here will answer, after all: another ack says so, which Serf takes for a repetition."""
+        question = self._questions.get(id)
+        if question is not None and not question.answered and now <= question.deadline:
+            self._ack(question, True, now, out)
 
     @property
     def response_bytes(self) -> int:
@@ -204,3 +217,7 @@ class Answers:
         if not self._is_member(relay.node, to) or not self._relayed.take(now):
             raise WireError(REFUSED, f"for {relay.node!r}")
         self._lower.send_user(to, relay.message, out)
+
+
+def _perhaps(query: QueryEvent) -> bool:
+    return True

@@ -132,14 +132,16 @@ class KeyManager:
             self._begin(command, now, out)
 
     def _begin(self, command: ChangeKeys, now: float, out: list[Effect]) -> None:
-        outcome = KeyOutcome(self._lower.up_count())
+        asked = [member.name for member in self._lower.members if member.is_up]
+        outcome = KeyOutcome(len(asked))
 
         def answered(answer: QueryAnswer, now: float, out: list[Effect]) -> None:
             _count(answer, outcome)
             if outcome.responses >= outcome.nodes:
                 self._queries.stop(answer.ltime, now)
 
-        def over(_: QueryOutcome, now: float, out: list[Effect]) -> None:
+        def over(heard: QueryOutcome, now: float, out: list[Effect]) -> None:
+            outcome.silent = [name for name in asked if name not in heard.answered]
             out.append(Reply(command.id, outcome, _failure(outcome)))
             self._running = False
             if self._turns:
@@ -164,9 +166,11 @@ def _count(answer: QueryAnswer, outcome: KeyOutcome) -> None:
         return
     if response.message:
         outcome.messages[answer.source] = response.message
+    outcome.done.append(answer.source)
     for key in response.keys or ():
         outcome.keys[key] = outcome.keys.get(key, 0) + 1
-    outcome.primaries[response.primary] = outcome.primaries.get(response.primary, 0) + 1
+    if response.primary:
+        outcome.primaries[response.primary] = outcome.primaries.get(response.primary, 0) + 1
 
 
 def _failure(outcome: KeyOutcome) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import cast
 
 from gossipd.errors import WireError
@@ -45,6 +46,8 @@ ACK_FLAG = 1                        # in a response: it is an ack; in a query: a
 NO_BROADCAST_FLAG = 2               # in a query: do not pass it on
 
 MESSAGE_BYTES_MAX = 64 * 1024       # gossip and direct messages must fit a packet
+MESSAGES_CACHED = 1024              # decoded messages remembered, of each kind ...
+CACHED_BYTES_MAX = 1400             # ... that fit a packet
 EVENT_BYTES_MAX = 9216              # name and payload of a user event (§18.11)
 FILTERS_MAX = 256                   # in one query, and names in one filter
 KEYS_MAX = 1024                     # in a listing
@@ -114,11 +117,14 @@ class QueryMessage:
 
 @dataclass(slots=True)
 class QueryResponse:
+    """`no_answer`, of an ack: no answer will come from this node. gossipd's own: Serf skips it and never says so."""
+
     ltime: int
     id: int
     source: str
     flags: int = 0
     payload: bytes | None = None
+    no_answer: bool = False
 
     @property
     def is_ack(self) -> bool:
@@ -210,11 +216,13 @@ def encode_query(query: QueryMessage) -> bytes:
 
 
 def encode_response(response: QueryResponse) -> bytes:
+    more = {"NoAnswer": True} if response.no_answer else {}
     return b"\x05" + pack({
         "Flags": response.flags,
         "From": response.source,
         "ID": response.id,
         "LTime": response.ltime,
+        **more,
         "Payload": response.payload,
     })
 
@@ -312,7 +320,7 @@ def _query(body: bytes) -> QueryMessage:
 def _response(body: bytes) -> QueryResponse:
     fields = _fields(body)
     return QueryResponse(_ltime(fields), take_uint(fields, b"ID"), take_name(fields, b"From"),
-                         take_uint(fields, b"Flags"), _payload(fields))
+                         take_uint(fields, b"Flags"), _payload(fields), take_bool(fields, b"NoAnswer"))
 
 
 def decode_conflict_answer(payload: bytes) -> ConflictAnswer | None:
@@ -358,10 +366,16 @@ def _relay(body: bytes) -> Relay:
     return Relay(take_bytes(address, b"IP"), take_uint(address, b"Port", 16), take_name(header, b"DestName"), message)
 
 
+def _remembering(decoder: Callable[[bytes], UserMessage]) -> Callable[[bytes], UserMessage]:
+    """Gossip brings each message several times, and nobody changes a decoded one."""
+    remembered = lru_cache(MESSAGES_CACHED)(decoder)
+    return lambda body: remembered(body) if len(body) <= CACHED_BYTES_MAX else decoder(body)
+
+
 _DECODERS: dict[int, Callable[[bytes], UserMessage]] = {
-    LEAVE: _leave,
-    JOIN: _join,
-    USER_EVENT: _user_event,
+    LEAVE: _remembering(_leave),
+    JOIN: _remembering(_join),
+    USER_EVENT: _remembering(_user_event),
     QUERY: _query,
     QUERY_RESPONSE: _response,
     RELAY: _relay,

@@ -31,7 +31,8 @@ OnOver = Callable[[QueryOutcome, float, list[Effect]], None]
 
 @dataclass(slots=True)
 class Ask:
-    """What to ask whom. `early`: it is over when everybody asked has answered, or acked a ping."""
+    """What to ask whom. `early`: it is over when everybody asked has answered, has said in the ack that nobody there
+    will, or has acked a ping."""
 
     name: str
     payload: bytes | None = None
@@ -140,6 +141,9 @@ class Queries:
         running = self._running.get(response.ltime)
         if running is None or running.id != response.id:
             return
+        if response.no_answer:
+            running.missing.pop(response.source, None)
+            self._stop_if_complete(response.ltime, running, now)
         seen = running.acked if response.is_ack else running.answered
         if (response.is_ack and not running.acks_wanted) or response.source in seen or len(seen) >= running.sources_max:
             return

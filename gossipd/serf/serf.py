@@ -6,7 +6,18 @@ from collections.abc import Hashable, Mapping
 from random import Random
 
 from gossipd.addresses import Address
-from gossipd.commands import ChangeKeys, Command, ForceLeave, Join, Leave, Respond, SendEvent, SetTags, StartQuery
+from gossipd.commands import (
+    ChangeKeys,
+    Command,
+    Decline,
+    ForceLeave,
+    Join,
+    Leave,
+    Respond,
+    SendEvent,
+    SetTags,
+    StartQuery,
+)
 from gossipd.effects import Effect, Record, Rejected, Reply
 from gossipd.errors import ConfigError, WireError
 from gossipd.events import MemberInfo, UserEvent
@@ -158,6 +169,9 @@ class Serf:
                 self.asking.start(command, now, out)
             case Respond():
                 self.answers.respond(command.query, command.payload, now, out)
+                out.append(Reply(command.id))
+            case Decline():
+                self.answers.decline(command.query, now, out)
                 out.append(Reply(command.id))
             case Join():
                 self.actions.join(command, now, out)

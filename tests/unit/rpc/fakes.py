@@ -7,10 +7,11 @@ from typing import Any
 
 from msgpack import Unpacker, packb
 
-from gossipd.commands import Command
+from gossipd.commands import Command, QueryOutcome, StartQuery
 from gossipd.errors import CommandError
 from gossipd.events import MemberInfo
-from gossipd.rpc.session import Done, Session
+from gossipd.rpc.backend import Coordinate, Done, Part
+from gossipd.rpc.session import Session
 
 VERSIONS = bytes((1, 5, 2, 2, 5, 5))
 
@@ -41,12 +42,12 @@ class FakeBackend:
         self.refuse = ""            # the CommandError that the next submit raises
         self.join_outcome: tuple[int, str] = (1, "")
         self.members_asked = 0
-
         self.results: dict[type, tuple[object, str]] = {StartQuery: (QueryOutcome([], [], []), "")}
         self.parts: list[object] = []       # told before the next command is done
         self.hearing: list[Part] = []       # of commands that run
         self.coordinates: dict[str, Coordinate] = {}
         self.sightings: dict[str, Any] = {"Cluster": "", "Links": [], "Seen": []}
+
     def members(self) -> list[MemberInfo]:
         self.members_asked += 1
         return list(self.member_list)
@@ -54,18 +55,26 @@ class FakeBackend:
     def stats(self) -> dict[str, dict[str, str]]:
         return {"agent": {"name": self.name}, "serf": {"members": str(len(self.member_list))}, "tags": {}}
 
-    def wall(self, moment: float) -> float:
     def discovered(self, ask: bool) -> dict[str, Any]:
         self.asked_to_discover = ask
         return self.sightings
 
+    def wall(self, moment: float) -> float:
         return 1_700_000_000.0 + moment
 
-    def submit(self, make: Callable[[int], Command], done: Done) -> None:
+    def coordinate(self, name: str) -> Coordinate | None:
+        return self.coordinates.get(name)
+
+    def submit(self, make: Callable[[int], Command], done: Done, part: Part | None = None) -> None:
         if self.refuse:
             raise CommandError(self.refuse)
-        self.commands.append(make(len(self.commands) + 1))
-        self._end(done, None, "")
+        command = make(len(self.commands) + 1)
+        self.commands.append(command)
+        if part is not None:
+            self.hearing.append(part)
+            for value in self.parts:
+                part(value)
+        self._end(done, *self.results.get(type(command), (None, "")))
 
     def join(self, addresses: list[str], replay: bool, done: Done) -> None:
         self.joins.append((addresses, replay))
@@ -87,14 +96,17 @@ class FakeBackend:
 class Client:
     """The other end of a session: sends Python values, reads them back."""
 
-    def __init__(self, backend: FakeBackend | None = None, handshake: bool = True, **options: Any) -> None:
+    def __init__(
+        self, backend: FakeBackend | None = None, handshake: bool = True, view: str = "", **options: Any,
+    ) -> None:
         self.backend = backend or FakeBackend()
         self.woken = 0
         self.notices: list[str] = []
         self.session = Session(self.backend, "test", wake=self._wake,
                                notice=lambda level, line: self.notices.append(line), **options)
         if handshake:
-            assert self.ask({"Command": "handshake", "Seq": 0}, {"Version": 1}) == [{"Error": "", "Seq": 0}]
+            greeting = {"Version": 1, "View": view}
+            assert self.ask({"Command": "handshake", "Seq": 0}, greeting) == [{"Error": "", "Seq": 0}]
 
     def _wake(self) -> None:
         self.woken += 1

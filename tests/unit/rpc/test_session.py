@@ -9,8 +9,10 @@ from msgpack import packb
 
 from gossipd.commands import ForceLeave, SetTags
 from gossipd.events import MemberEvent, QueryEvent, UserEvent
-from gossipd.rpc import session as limits
+from gossipd.rpc import connection as limits
+from gossipd.rpc.connection import RECORDS_MAX
 from gossipd.rpc.records import Encodings
+from gossipd.rpc.session import COMMANDS, STREAMS_MAX
 from tests.unit.rpc.fakes import Client, FakeBackend, a_member
 
 MEMBERS = {"Command": "members", "Seq": 1}
@@ -156,15 +158,16 @@ def test_an_expression_that_re2_refuses_closes_without_a_reply(expression):
 
 def test_the_own_view_shows_what_only_gossipd_knows():
     suspect = a_member("gamma", 13, state="suspect", incarnation=4, changed=10.0, reason="beta: no ack", rtt_s=0.5)
-    client = Client(FakeBackend([a_member("alpha", 11, state="alive"), suspect]))
+    backend = FakeBackend([a_member("alpha", 11, state="alive"), suspect])
     request = {"Command": "members-filtered", "Seq": 1}
-    _, plain = client.ask(request, {"Name": "gamma"})
+    _, plain = Client(backend).ask(request, {"Name": "gamma"})
     assert "State" not in plain["Members"][0]
-    _, own = client.ask(request, {"Name": "gamma", "View": "gossipd"})
+    client = Client(backend, view="gossipd")
+    _, own = client.ask(request, {"Name": "gamma"})
     assert own["Members"][0] == plain["Members"][0] | {
         "State": "suspect", "Incarnation": 4, "Since": 1_700_000_010.0, "Reason": "beta: no ack", "RTT": 0.5}
-    assert names(client.ask(request, {"Status": "suspect", "View": "gossipd"})) == ["gamma"]
-    assert names(client.ask(request, {"Status": "alive", "View": "gossipd"})) == ["alpha", "gamma"]
+    assert names(client.ask(request, {"Status": "suspect"})) == ["gamma"]
+    assert names(client.ask(request, {"Status": "alive"})) == ["alpha", "gamma"]
 
 
 # --- streams ---
@@ -212,7 +215,7 @@ def test_a_stopped_stream_is_silent_and_its_number_is_free_again():
 
 def test_streams_per_connection_are_bounded():
     client = Client()
-    for seq in range(limits.STREAMS_MAX):
+    for seq in range(STREAMS_MAX):
         client.ask({"Command": "stream", "Seq": seq}, {})
     assert client.ask({"Command": "stream", "Seq": 999}, {})[0]["Error"]
     assert not client.session.closed
@@ -225,9 +228,9 @@ def test_a_stream_that_nobody_reads_keeps_its_oldest_records_and_drops_the_newes
     client.ask({"Command": "stream", "Seq": 1}, {"Type": "*"})
     for number in range(600):
         client.session.on_event(UserEvent("e", None, number, False), now=2.0)
-    assert client.session.records_dropped == 600 - limits.STREAM_RECORDS_MAX
+    assert client.session.records_dropped == 600 - RECORDS_MAX
     assert len(client.notices) == 88 and "Dropping event" in client.notices[0]
-    assert [value["LTime"] for value in client.read()[1::2]] == list(range(limits.STREAM_RECORDS_MAX))
+    assert [value["LTime"] for value in client.read()[1::2]] == list(range(RECORDS_MAX))
     client.session.on_event(UserEvent("e", None, 700, False), now=3.0)
     assert client.read()[1]["LTime"] == 700 and not client.session.closed
 
@@ -282,7 +285,7 @@ def test_a_wrong_key_does_not_revoke_access():
 
 # --- garbage ---
 
-COMMAND_NAMES = st.sampled_from([*limits.COMMANDS, "bogus", ""])
+COMMAND_NAMES = st.sampled_from([*COMMANDS, "bogus", ""])
 GARBAGE = st.one_of(
     st.binary(max_size=30),
     st.builds(lambda command, seq: packb({"Command": command, "Seq": seq}), COMMAND_NAMES, st.integers(0, 5)),

@@ -143,7 +143,7 @@ def test_a_change_is_over_when_everybody_did_it():
     bench = node(ONE)
     bench.asks(ChangeKeys(5, "install", TWO))
     answers(bench, "bea", KeyResponse(True))
-    assert bench.replies() == [Reply(5, KeyOutcome(2, 2, 0, {}, {}, {"": 2}))] and keys(bench) == [ONE, TWO]
+    assert bench.replies() == [Reply(5, KeyOutcome(2, 2, done=["me", "bea"]))] and keys(bench) == [ONE, TWO]
 
 
 def test_a_listing_counts_on_how_many_nodes_a_key_is():
@@ -151,7 +151,8 @@ def test_a_listing_counts_on_how_many_nodes_a_key_is():
     bench.asks(ChangeKeys(5, "list"))
     one, two = (b64encode(key).decode() for key in (ONE, TWO))
     answers(bench, "bea", KeyResponse(True, "note", [two, one], two))
-    assert bench.replies() == [Reply(5, KeyOutcome(2, 2, 0, {"bea": "note"}, {one: 2, two: 1}, {one: 1, two: 1}))]
+    assert bench.replies() == [Reply(5, KeyOutcome(2, 2, 0, {"bea": "note"}, {one: 2, two: 1}, {one: 1, two: 1},
+                                                    ["me", "bea"]))]
 
 
 def test_failures_are_counted_with_their_reasons():
