@@ -7,6 +7,7 @@ import os
 import platform
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -138,7 +139,8 @@ class Engine:
     def decline(self, query: QueryEvent, me: MayAnswer) -> None:
         """He who registered `me` will not answer after all; unless others might, who asks is told."""
         if not any(may(query) for may in self._answerers if may != me):
-            self.submit(lambda id: Decline(id, query.id), lambda result, error: None)
+            with suppress(CommandError):
+                self.submit(lambda id: Decline(id, query.id), lambda result, error: None)
 
     def dial_with(self, purpose: str, dial: Callable[[OpenExchange], bool]) -> None:
         """`dial` starts an exchange for `purpose`, or returns False if too many are under way."""

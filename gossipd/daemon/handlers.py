@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import trio
@@ -35,19 +35,38 @@ class Handlers:
     def __init__(self, engine: Engine, hooks: Sequence[Hook]) -> None:
         """From now on events are queued; `run_handlers` runs them."""
         self._hooks = tuple(hooks)
+        self._engine = engine
         room = trio.Semaphore(CHILDREN_MAX)
-        self.lanes = {script: Lane(engine, script, room) for script in dict.fromkeys(hook.script for hook in hooks)}
+        self.lanes = {script: Lane(engine, script, room, self._over)
+                      for script in dict.fromkeys(hook.script for hook in hooks)}
+        self._unanswered: dict[int, int] = {}   # queries by id: how many runs of scripts may still answer
         self._stopping = False
         engine.event_handlers = describe(self._hooks)
         if hooks:
             engine.listen(self.hear)
+            engine.answer_with(self.may_answer)
 
     def hear(self, event: Event) -> None:
         if self._stopping:
             return
-        for hook in self._hooks:
-            if hook.wants(event):
-                self.lanes[hook.script].add(hook, event)
+        wanting = [hook for hook in self._hooks if hook.wants(event)]
+        if wanting and isinstance(event, QueryEvent):
+            self._unanswered[event.id] = len(wanting)
+        for hook in wanting:
+            self.lanes[hook.script].add(hook, event)
+
+    def may_answer(self, query: QueryEvent) -> bool:
+        return not self._stopping and any(hook.wants(query) for hook in self._hooks)
+
+    def _over(self, event: Event, answered: bool) -> None:
+        """A run for this event, answered or not. After a query's last one nobody needs to wait for an answer."""
+        if not isinstance(event, QueryEvent) or event.id not in self._unanswered:
+            return
+        self._unanswered[event.id] -= 1
+        if answered or not self._unanswered[event.id]:
+            del self._unanswered[event.id]
+            if not answered:
+                self._engine.decline(event, self.may_answer)
 
     def stop(self) -> None:
         """No more events; what waits still runs."""
@@ -59,8 +78,11 @@ class Handlers:
 class Lane:
     """One script and the events that wait for it."""
 
-    def __init__(self, engine: Engine, script: str, room: trio.Semaphore) -> None:
-        self._engine, self._script, self._room = engine, script, room
+    def __init__(
+        self, engine: Engine, script: str, room: trio.Semaphore, over: Callable[[Event, bool], None]
+    ) -> None:
+        """`over` is told of every event that was handled or dropped, and whether it was a query and answered."""
+        self._engine, self._script, self._room, self._over = engine, script, room, over
         self._environment = dict(os.environb)
         self._waiting: deque[tuple[Hook, Event]] = deque()
         self._news = trio.Event()
@@ -71,6 +93,7 @@ class Lane:
     def add(self, hook: Hook, event: Event) -> None:
         if len(self._waiting) >= EVENTS_MAX:
             self._drop()
+            self._over(event, False)
         else:
             self._waiting.append((hook, event))
             self._news.set()
@@ -94,14 +117,17 @@ class Lane:
             await self._news.wait()
             while self._waiting:
                 await self._room.acquire()
+                hook, event = self._waiting.popleft()
                 try:
-                    await self._handle(*self._waiting.popleft())
+                    answered = await self._handle(hook, event)
                 finally:
                     self._room.release()
+                self._over(event, answered)
             if not self._closed:
                 self._news = trio.Event()
 
-    async def _handle(self, hook: Hook, event: Event) -> None:
+    async def _handle(self, hook: Hook, event: Event) -> bool:
+        """True if it was a query and got an answer."""
         self._engine.count("handler runs")
         own = self._engine.node.member(self._engine.name)
         environment = self._environment | variables(event, self._engine.name, own.tags if own else {})
@@ -110,27 +136,28 @@ class Lane:
         except (OSError, ValueError) as error:      # no memory, no descriptors, too large, a NUL in a name
             self._engine.count("handler failures")
             log.warning("handler not started %s error=%r", about(hook, event), str(error))
-            return
+            return False
         outcome = await child.finish(hook.timeout_s, partial(self._slow, hook, event))
-        self._conclude(hook, event, outcome)
+        return self._conclude(hook, event, outcome)
 
     def _slow(self, hook: Hook, event: Event) -> None:
         log.warning("handler slow %s", about(hook, event))
 
-    def _conclude(self, hook: Hook, event: Event, outcome: Outcome) -> None:
+    def _conclude(self, hook: Hook, event: Event, outcome: Outcome) -> bool:
         if outcome.status != 0 or outcome.timed_out:
             self._engine.count("handler timeouts" if outcome.timed_out else "handler failures")
             log.warning("handler %s %s %s after_s=%.3f output=%r",
                         "ended, it took too long" if outcome.timed_out else "failed", about(hook, event),
                         outcome.describe(), outcome.duration_s, last_words(outcome.output))
-            return
+            return False
         if log.isEnabledFor(logging.DEBUG):
             log.debug("handler done %s after_s=%.3f output=%r",
                       about(hook, event), outcome.duration_s, last_words(outcome.output))
         if isinstance(event, QueryEvent) and outcome.output:
-            self._respond(hook, event, outcome.output)
+            return self._respond(hook, event, outcome.output)
+        return False
 
-    def _respond(self, hook: Hook, event: QueryEvent, answer: bytes) -> None:
+    def _respond(self, hook: Hook, event: QueryEvent, answer: bytes) -> bool:
         def done(result: object, error: str) -> None:
             if error:
                 log.warning("handler's answer not sent %s error=%r", about(hook, event), error)
@@ -139,6 +166,8 @@ class Lane:
             self._engine.submit(lambda id: Respond(id, event.id, answer), done)
         except CommandError as error:
             done(None, str(error))
+            return False
+        return True
 
 
 def about(hook: Hook, event: Event) -> str:

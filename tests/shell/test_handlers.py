@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 
-from gossipd.commands import Command, Respond
+from gossipd.commands import Command, Decline, Respond
 from gossipd.daemon import children, handlers
 from gossipd.daemon.children import EOF_GRACE_S, OUTPUT_BYTES_MAX, Child, Outcome
 from gossipd.daemon.engine import Engine
@@ -52,6 +52,14 @@ def an_engine(on_command: Callable[[Command], list[Any]] = lambda command: [Repl
     node.on_command = on_command
     port = MemoryNetwork(refuses=False).port(("127.0.0.1", 7946))
     return Engine(node, port, Life(), trio.current_time, time.time)    # type: ignore[arg-type]
+
+
+def recording(asked: list[Command]) -> Callable[[Command], list[Any]]:
+    def record(command: Command) -> list[Any]:
+        asked.append(command)
+        return [Reply(command.id)]
+
+    return record
 
 
 def emit(engine: Any, *events: Event) -> None:
@@ -257,10 +265,30 @@ async def test_a_hung_handler_delays_neither_another_nor_an_answer_nor_the_daemo
 @pytest.mark.parametrize("script", ["echo x; exit 1", "true", "kill -9 $$", "exec sleep 30"])
 @in_real_time
 async def test_only_a_script_that_succeeds_and_says_something_answers_a_query(script, short_graces):
-    engine = an_engine(lambda command: pytest.fail("answered"))
+    asked: list[Command] = []
+    engine = an_engine(recording(asked))
     async with running(engine, Hook((("query", ""),), script, 0.1)):
         emit(engine, query(1))
+        await until(lambda: asked)
     assert engine.counters["handler runs"] == 1
+    assert asked == [Decline(1, 1)]
+
+
+@in_real_time
+async def test_it_is_declined_when_the_last_script_is_over_and_nobody_else_may_answer():
+    asked: list[Command] = []
+    engine = an_engine(recording(asked))
+    async with running(engine, "query:a,query:b=true", "query:b=echo x", "query=true; true"):
+        assert engine.may_answer(query(1, "c")) and not engine.may_answer(user("c"))
+        emit(engine, query(1, "a"), query(2, "b"))
+        await until(lambda: len(asked) == 2)
+    assert sorted((type(one).__name__, one.query) for one in asked) == [("Decline", 1), ("Respond", 2)]
+    asked.clear()
+    engine.answer_with(lambda query: query.name == "a")
+    async with running(engine, "query=true"):
+        emit(engine, query(3, "a"), query(4, "b"))
+        await until(lambda: asked)
+    assert asked == [Decline(3, 4)]
 
 
 @in_real_time
