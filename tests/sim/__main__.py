@@ -21,22 +21,23 @@ def main() -> int:
         return 0
     with open(options.trace, "w") if options.trace else nullcontext() as lines:
         settings = Settings(options.seed, options.nodes, options.seconds, options.loss, Trace(lines))
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         run = play(options.scenario, settings)
-        _report(run, time.perf_counter() - started)
+        _report(run, time.perf_counter() - started, time.process_time() - cpu)
     return 1 if run.problems else 0
 
 
-def _report(run: Run, wall_s: float) -> None:
+def _report(run: Run, wall_s: float, cpu_s: float) -> None:
     world = run.world
     packets = sum(host.sent_packets for host in world.hosts.values())
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{run.name}: {SCENARIOS[run.name].about}")
     for key, value in run.facts.items():
         print(f"  {key} = {value}")
-    running_s = wall_s - run.building_s
-    print(f"  {len(world.hosts)} nodes made in {run.building_s:.2f} s; {world.now:.1f} s virtual in {running_s:.2f} s:"
-          f" {running_s / world.now:.3f} s for each virtual second; {packets} packets; {peak_mb:.0f} MB at most")
+    wall_s, cpu_s = wall_s - run.building_s, cpu_s - run.building_cpu_s
+    print(f"  {len(world.hosts)} nodes made in {run.building_s:.2f} s; {world.now:.1f} s virtual in {wall_s:.2f} s:"
+          f" {wall_s / world.now:.3f} s, {cpu_s / world.now:.3f} s CPU for each virtual second;"
+          f" {packets} packets; {peak_mb:.0f} MB at most")
     print(f"  trace {world.trace.hexdigest()} of {world.trace.entries} entries, Python {sys.version.split()[0]}")
     for problem in run.problems:
         print(f"  WRONG: {problem}")

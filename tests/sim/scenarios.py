@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
+from gossipd.commands import SetTags
 from gossipd.events import MEMBER_FAILED, MEMBER_LEAVE
 from gossipd.wire import messages as m
 from gossipd.wire.packet import Envelope
@@ -57,6 +58,7 @@ class Run:
     facts: dict[str, object] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     building_s: float = 0.0     # real time that making the world took
+    building_cpu_s: float = 0.0
     overrides: dict[str, Any] = field(default_factory=dict)     # settings over the scenario's own
     slow_ones_may_err: bool = False
 
@@ -66,10 +68,11 @@ class Run:
         quality = quality or Quality()
         if self.settings.loss is not None:
             quality.loss = self.settings.loss
-        began = perf_counter()
+        began, cpu = perf_counter(), process_time()
         self.world = real_world(self.settings.seed, self.nodes if nodes is None else nodes, quality,
                                 acquainted=acquainted, trace=self.settings.trace, **{**settings, **self.overrides})
         self.building_s += perf_counter() - began
+        self.building_cpu_s += process_time() - cpu
         self.agreement = Agreement(self.world)
         self.clocks = ClockWatch(self.world)
         self.clocks.begin()
@@ -230,6 +233,24 @@ def comeback(run: Run) -> None:
     after = [event for host in world.hosts.values() for event in host.events if event[0] > 65.0]
     failed = {name for _, kind, name in after if kind == MEMBER_FAILED}
     run.expect(not failed, f"failed after they came back: {failed}")
+
+
+def stranger(run: Run) -> None:
+    """A node left and comes back with a low incarnation, by way of one that never knew it: soon all count it alive."""
+    world, name = run.begin(), "n1"
+    for number in range(3):
+        world.command(name, lambda id, number=number: SetTags(id, {"round": str(number)}))
+        world.run_for(2.0)
+    world.leave(name)
+    world.run_for(5.0)
+    world.crash("n0")
+    world.run_for(5.0)
+    _restart_and_join(world, "n0", "n2")
+    world.run_for(6.0)
+    run.expect(status_at(world.hosts["n0"], name) != "left", f"n0 knows {name}: this run shows nothing")
+    _restart_and_join(world, name, "n0")
+    run.facts["whole_again_after_s"] = run.agree(run.seconds)
+    run.agree(run.seconds)
 
 
 def firewall(run: Run) -> None:
@@ -500,6 +521,7 @@ SCENARIOS: dict[str, Scenario] = {
     "silence": Scenario(silence, nodes=20, seconds=40.0),
     "restart": Scenario(restart, nodes=20, seconds=100.0),
     "comeback": Scenario(comeback, nodes=50, seconds=30.0),
+    "stranger": Scenario(stranger, nodes=20, seconds=60.0),
     "firewall": Scenario(firewall, nodes=20, seconds=120.0),
     "loss": Scenario(loss, nodes=50, seconds=600.0),
     "one-way": Scenario(one_way, nodes=10, seconds=120.0),

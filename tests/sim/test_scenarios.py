@@ -51,6 +51,11 @@ def test_members_that_come_back_after_a_minute_are_alive_again_at_all_at_once() 
     assert number(played("comeback"), "whole_again_after_s") < 5.0
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_one_who_left_comes_back_by_way_of_a_node_that_never_knew_it(seed: int) -> None:
+    assert number(played("stranger", seed=seed), "whole_again_after_s") < 5.5
+
+
 # failing
 
 
