@@ -25,7 +25,7 @@ from gossipd.swim.gossiper import Gossiper
 from gossipd.swim.membership import Membership
 from gossipd.swim.prober import Prober
 from gossipd.wire import messages as m
-from gossipd.wire.codec import decode, encode
+from gossipd.wire.codec import decode, decode_alive, encode
 from gossipd.wire.packet import Envelope
 from gossipd.wire.secure import Keyring
 from gossipd.wire.stream import StreamDecoder, seal_stream
@@ -79,9 +79,16 @@ class Node:
             return out
         for part_error in unusable:
             out.append(_rejected(part_error, source))
-        if len(parts) > 1:
-            parts.sort(key=_alive_first)
+        others = []
         for part in parts:
+            if part[0] != m.ALIVE:
+                others.append(part)
+                continue
+            try:        # who lives comes before what is said about them (spec memberlist §17.1)
+                self._swim.on_alive(decode_alive(part[1:]), source, now, out)
+            except WireError as error:
+                out.append(_rejected(error, source))
+        for part in others:
             try:
                 self._receive(part, source, now, out)
             except WireError as error:
@@ -98,8 +105,6 @@ class Node:
                 self.prober.on_ping(message, source, now, out)
             case m.Ack():
                 self.prober.on_ack(message, source, now, out)
-            case m.Alive():
-                self._swim.on_alive(message, source, now, out)
             case m.Suspect():
                 self._swim.on_suspect(message, source, now, out)
             case m.Dead():
@@ -212,10 +217,6 @@ class Node:
         """Spec serf §17: numbers as text."""
         return {**self.serf.stats(), "health_score": str(self._swim.awareness.score),
                 "encrypted": "true" if self.keyring is not None and self.keyring.keys else "false"}
-
-
-def _alive_first(part: bytes) -> bool:
-    return part[0] != m.ALIVE
 
 
 def _rejected(error: WireError, source: Address) -> Rejected:

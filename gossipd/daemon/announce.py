@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 
 from gossipd.addresses import format_address, unpack_ip
-from gossipd.events import MEMBER_FAILED, Event, MemberEvent, MemberInfo
+from gossipd.events import MEMBER_FAILED, MEMBER_LEAVE, Event, MemberEvent, MemberInfo
 
+EXPLAINED = (MEMBER_FAILED, MEMBER_LEAVE)
 MEMBERS_MAX = 20    # lines of one event; the rest is a number
 
 log = logging.getLogger("gossipd.cluster")
@@ -20,7 +21,7 @@ def announce(event: Event) -> None:
     if not log.isEnabledFor(level):
         return
     for member in event.members[:MEMBERS_MAX]:
-        why = f" why={member.reason!r}" if member.reason else ""
+        why = f" why={member.reason!r}" if member.reason and event.kind in EXPLAINED else ""
         log.log(level, "%s name=%s address=%s%s", event.kind, printable(member.name), address_of(member), why)
     more = len(event.members) - MEMBERS_MAX
     if more > 0:

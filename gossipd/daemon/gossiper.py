@@ -17,6 +17,7 @@ from gossipd.daemon.exchange import Dialer
 from gossipd.daemon.net import Connect, plain_source
 from gossipd.daemon.prober import run_timers
 from gossipd.errors import CommandError
+from gossipd.serf.actions import lines_of_errors, list_of_errors
 
 SYNCS_MAX = 64              # push/pull exchanges that we began, at once
 JOINS_MAX = 64              # joins whose names are being looked up, at once
@@ -72,7 +73,7 @@ class Joiner:
         finally:
             self._running -= 1
         if found.failures and not found.addresses:
-            done(0, "\n".join(found.failures))
+            done(0, list_of_errors(found.failures))
             return
         try:
             self._engine.submit(
@@ -83,7 +84,9 @@ class Joiner:
 
 def _joined(done: Done, failures: list[str], result: object, error: str) -> None:
     """A join that failed altogether also tells which names were not found."""
-    done(result, "\n".join([*failures, error]) if error else "")
+    if error and failures:
+        error = list_of_errors([*failures, *lines_of_errors(error)])
+    done(result, error)
 
 
 async def look_up_all(texts: list[str], default_port: int) -> Lookup:

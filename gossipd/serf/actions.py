@@ -21,6 +21,17 @@ from gossipd.swim.upper import Lower
 from gossipd.timers import TimerQueue
 
 
+def list_of_errors(errors: list[str]) -> str:
+    """One text for several, as Serf's clients get it."""
+    count = f"{len(errors)} error occurred:" if len(errors) == 1 else f"{len(errors)} errors occurred:"
+    return count + "".join(f"\n\t* {error}" for error in errors) + "\n\n"
+
+
+def lines_of_errors(text: str) -> list[str]:
+    """The errors that `list_of_errors` joined."""
+    return text.strip().split("\n\t* ")[1:]
+
+
 class Life(Enum):
     """Of this node, one way only."""
 
@@ -67,7 +78,7 @@ class Actions:
                 self.ignoring_old -= 1
             if reached and command.intent and self.life is Life.ALIVE:
                 self.announce_alive(now)
-            out.append(Reply(command.id, reached) if reached else Reply(command.id, 0, "\n".join(failures)))
+            out.append(Reply(command.id, reached) if reached else Reply(command.id, 0, list_of_errors(failures)))
 
         self._lower.join(command.addresses, done, now, out)
 

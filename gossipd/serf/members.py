@@ -17,7 +17,7 @@ from gossipd.serf.config import SerfConfig
 from gossipd.serf.intents import RecentIntents
 from gossipd.serf.lamport import LamportClock
 from gossipd.serf.tags import decode_tags
-from gossipd.swim.members import Member, MemberTable
+from gossipd.swim.members import Member, MemberState, MemberTable
 from gossipd.timers import TimerQueue
 
 
@@ -77,6 +77,18 @@ class PruneDue:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class StillHereDue:
+    """Time to look whether a leaving member really went."""
+
+    name: str
+
+
+LEAVING_MAX_S = 15.0
+"""A member that is leaving for longer and still answers is not: a real leave takes two broadcasts, 10 s at most. Old
+goodbyes wander about in push/pulls, with times that grow; in Serf they can make a member "leaving" for ever."""
+
+
 REAP, RECONNECT = ReapDue(), ReconnectDue()
 
 
@@ -90,7 +102,7 @@ class Roster:
     def __init__(self, config: SerfConfig, local_name: str, records: MemberTable, clock: LamportClock,
                  timers: TimerQueue[Hashable], rng: Random, hear: Callable[[Heard, float, list[Effect]], None],
                  refute: Callable[[float], None], erased: Callable[[str, list[Effect]], None]) -> None:
-        self._config, self._local_name, self._records = config, local_name, records
+        self._config, self.local_name, self._records = config, local_name, records
         self._clock, self._timers, self._rng = clock, timers, rng
         self._hear, self._refute, self._erased = hear, refute, erased
         self.table: dict[str, SerfMember] = {}
@@ -110,7 +122,7 @@ class Roster:
                           max(member.since, record.changed), record.reason)
 
     def anyone_else_alive(self) -> bool:
-        return any(m.status is ALIVE for m in self.table.values() if m.record.name != self._local_name)
+        return any(m.status is ALIVE for m in self.table.values() if m.record.name != self.local_name)
 
     # what memberlist says
 
@@ -123,11 +135,14 @@ class Roster:
         self._changed(MEMBER_JOIN, member, now, out)
 
     def went(self, record: Member, now: float, out: list[Effect]) -> None:
-        """It is not there any more: whether it left or failed, an intent has said, or will."""
+        """It is not there any more: whether it left or failed, an intent has said, or will, or its own goodbye did.
+
+        (Serf looks at intents only, and so may call a member failed for a moment whose goodbye overtook its intent.)
+        """
         member = self.table.get(record.name)
         if member is None:
             return
-        if member.status is LEAVING:
+        if member.status is LEAVING or (member.status is ALIVE and record.state == MemberState.LEFT):
             self._to_left(member, now, out)
         elif member.status is ALIVE:
             member.set_status(FAILED, now)
@@ -152,17 +167,16 @@ class Roster:
             return self._buffer(name, True, ltime, now)
         if ltime <= member.ltime:
             return False
-        if name == self._local_name and not self.leaving:
+        if name == self.local_name and not self.leaving:
             self._refute(now)
             return False
         member.ltime = ltime            # even when the status stays: else two nodes rebroadcast it forever
         if member.status is ALIVE:
-            member.set_status(LEAVING, now)
-            self.version += 1
+            self._begin_leaving(member, now)
         elif member.status is FAILED:
             del self.failed[name]
             self._to_left(member, now, out)
-        if prune and name != self._local_name:
+        if prune and name != self.local_name:
             self._prune(member, now, out)
         return True
 
@@ -198,6 +212,17 @@ class Roster:
         if member is not None and member.status in (LEAVING, LEFT):
             self._erase(member, now, out)
 
+    def still_here_due(self, name: str, now: float) -> None:
+        """Nobody hears of it, as nobody heard that the member was leaving."""
+        member = self.table.get(name)
+        if member is None or member.status is not LEAVING:
+            return
+        if member.record.state == MemberState.ALIVE and PruneDue(name) not in self._timers:
+            member.set_status(ALIVE, now)
+            self.version += 1
+        else:
+            self._timers.set(StillHereDue(name), now + LEAVING_MAX_S)
+
     def reconnect(self, now: float) -> SerfMember | None:
         """A failed member that we should try to reach now: about one try for each failed member and interval
         in the whole cluster."""
@@ -216,8 +241,15 @@ class Roster:
         intent = self.intents.get(record.name)
         if intent is not None:          # it stays buffered (§20.9)
             member.ltime = intent.ltime
-            member.status = LEAVING if intent.leave else ALIVE
+            if intent.leave:
+                self._begin_leaving(member, now)
         return member
+
+    def _begin_leaving(self, member: SerfMember, now: float) -> None:
+        member.set_status(LEAVING, now)
+        self.version += 1
+        if member.name != self.local_name:
+            self._timers.set(StillHereDue(member.name), now + LEAVING_MAX_S)
 
     def _revive(self, member: SerfMember, record: Member, now: float) -> None:
         if member.status is FAILED and now - member.since < self._config.flap_timeout_s:

@@ -37,7 +37,7 @@ from gossipd.serf.coordinates import Coordinates
 from gossipd.serf.internal import answer_internal
 from gossipd.serf.keys import KeyAnswers, KeyManager, SaveKeys, keys_stay_in_memory
 from gossipd.serf.lamport import LamportClock
-from gossipd.serf.members import Heard, PruneDue, ReapDue, ReconnectDue, Roster, SerfMember, Status
+from gossipd.serf.members import Heard, PruneDue, ReapDue, ReconnectDue, Roster, SerfMember, Status, StillHereDue
 from gossipd.serf.messages import (
     JoinIntent,
     LeaveIntent,
@@ -213,6 +213,8 @@ class Serf:
                     self._reconnect(now, out)
                 case RejoinDue():
                     self._rejoin.due(now, out)
+                case StillHereDue(name):
+                    self.roster.still_here_due(name, now)
                 case PruneDue(name):
                     self.roster.prune_due(name, now, out)
                 case QueueCheckDue():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from heapq import heappop, heappush
 
 from gossipd.addresses import Address
@@ -20,6 +21,7 @@ Done = Callable[[float], None]
 """Called once with the time when an entry is finished: sent often enough, replaced or dropped."""
 
 
+@lru_cache(maxsize=64)
 def retransmit_limit(mult: int, n: int) -> int:
     """How often each update is sent in a cluster of `n` (§14.2)."""
     return mult * math.ceil(math.log10(n + 1))

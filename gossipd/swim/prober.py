@@ -14,13 +14,13 @@ from gossipd.addresses import Address
 from gossipd.effects import WARNING, Effect, Notice, Rejected
 from gossipd.swim.config import SwimConfig
 from gossipd.swim.exchanges import Exchanges
-from gossipd.swim.members import ALIVE, SUSPECT, Member, address_of
+from gossipd.swim.members import ALIVE, DEAD, LEFT, SUSPECT, Member, address_of
 from gossipd.swim.outbox import Outbox
 from gossipd.swim.relays import Relays
 from gossipd.swim.swim import Swim
 from gossipd.timers import TimerQueue
 from gossipd.wire.codec import encode
-from gossipd.wire.messages import Ack, IndirectPing, Message, Nack, Ping, Suspect
+from gossipd.wire.messages import Ack, Dead, IndirectPing, Message, Nack, Ping, Suspect
 
 SEQ_BITS = 32
 NACK_PROTOCOL = 4               # peers that speak this much send nacks
@@ -63,6 +63,7 @@ class Prober:
         self._next_tick = 0.0
         self._stray_refusals_after = 0.0
         swim.on_suspected = self._maybe_verify
+        swim.on_last_call = self._tell_suspect
 
     def start(self, now: float) -> None:
         if self._config.probe_interval_s > 0:
@@ -120,12 +121,18 @@ class Prober:
         self._probes[probe.seq] = probe
         self._timers.set((LATE, probe.seq), min(now + self._config.probe_timeout_s, until))
         self._timers.set((OVER, probe.seq), until)
-        ping = encode(self._ping(probe))
         if member.state == ALIVE:
-            self._outbox.send(ping, member.address, now, out)
+            self._outbox.send(encode(self._ping(probe.seq, member)), member.address, now, out)
         else:
-            accusation = Suspect(member.incarnation, member.name, self._config.name)
-            self._outbox.send_alone([ping, encode(accusation)], member.address, member, out)
+            self._accuse_to_its_face(probe.seq, member, out)
+
+    def _accuse_to_its_face(self, seq: int, suspect: Member, out: list[Effect]) -> None:
+        """A ping, and what we hold against it, so that it can refute."""
+        accusation = Suspect(suspect.incarnation, suspect.name, self._config.name)
+        self._outbox.send_alone([encode(self._ping(seq, suspect)), encode(accusation)], suspect.address, suspect, out)
+
+    def _tell_suspect(self, suspect: Member, now: float, out: list[Effect]) -> None:
+        self._accuse_to_its_face(self._next_seq(), suspect, out)
 
     # (b) late: ask others, try TCP
 
@@ -164,11 +171,11 @@ class Prober:
             elif failure == "refused":
                 self._refused(probe, now, out)
 
-        self._exchanges.open(probe.address, self._outbox.stream_bytes(encode(self._ping(probe))), probe.until, "ping",
+        self._exchanges.open(probe.address, self._outbox.stream_bytes(encode(self._ping(seq, probe.member))), probe.until, "ping",
                              done, out)
 
-    def _ping(self, probe: Probe) -> Ping:
-        return Ping(probe.seq, probe.member.name, self._config.addr, self._config.port, self._config.name)
+    def _ping(self, seq: int, target: Member) -> Ping:
+        return Ping(seq, target.name, self._config.addr, self._config.port, self._config.name)
 
     # how it ends
 
@@ -267,8 +274,16 @@ class Prober:
         if ping.node and ping.node != self._config.name:
             out.append(Rejected("ping for another node", source, ping.node))
             return
-        ack = encode(Ack(ping.seq, self._swim.upper.ack_payload()))
-        self._outbox.send(ack, self._reply_address(ping, source), now, out)
+        ack, to = encode(Ack(ping.seq, self._swim.upper.ack_payload())), self._reply_address(ping, source)
+        sender = self._swim.members.get(ping.source_node)
+        if sender is not None and sender.state >= DEAD and sender.address == to:
+            self._outbox.send_alone([ack, encode(self._what_we_hold(sender))], to, sender, out)
+        else:
+            self._outbox.send(ack, to, now, out)
+
+    def _what_we_hold(self, gone: Member) -> Dead:
+        """For one that is back and does not know that it has to refute: its peers ignore it until it does."""
+        return Dead(gone.incarnation, gone.name, gone.name if gone.state == LEFT else self._config.name)
 
     def on_indirect_ping(self, request: IndirectPing, source: Address, now: float, out: list[Effect]) -> None:
         self._relays.begin(request, self._reply_address(request, source), now, out)

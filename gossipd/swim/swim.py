@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from random import Random
 
@@ -44,6 +45,7 @@ class Swim:
         self.leaving = False
         self.version = 0                # goes up with every change to the table
         self.on_suspected: Callable[[Member, float, list[Effect]], None] = lambda member, now, out: None
+        self.on_last_call: Callable[[Member, float, list[Effect]], None] = lambda member, now, out: None
         self.upper: Upper
         self.local: Member
 
@@ -74,12 +76,15 @@ class Swim:
     # §10.1
 
     def on_alive(self, alive: Alive, source: Address | None, now: float, out: list[Effect], early: bool = True) -> None:
-        mine = alive.node == self.config.name
+        member = self.members.get(alive.node)
+        mine = member is self.local
+        if (member is not None and not mine and alive.incarnation <= member.incarnation and alive.addr == member.addr
+                and alive.port == member.port):
+            return      # old news: the usual case
         if (mine and self.leaving) or not usable(alive):
             return
         if alive.port == 0:
             alive = Alive(alive.incarnation, alive.node, alive.addr, self.config.bind_port, alive.meta, alive.vsn)
-        member = self.members.get(alive.node)
         replace = False
         if member is None:
             if len(self.members) >= self.config.members_max:
@@ -184,12 +189,22 @@ class Swim:
         """It answered a probe: somebody listens on its port now, so only Lifeguard's countdown stays."""
         suspicion = self.suspicions.get(member.name)
         if suspicion is not None and suspicion.refused_by:
-            suspicion.refused_by, suspicion.refused_at = (), float("inf")
+            suspicion.refused_by, suspicion.refused_at = (), math.inf
             self._set_countdown(member, suspicion)
 
     def _set_countdown(self, member: Member, suspicion: Suspicion) -> None:
-        self.countdowns.set(member.name, suspicion.deadline(self.config.refusal_grace_s))
+        end = suspicion.deadline(self.config.refusal_grace_s)
+        if self._owes_call(suspicion):
+            end -= self.config.probe_timeout_s
+        else:
+            end = max(end, suspicion.called + self.config.probe_timeout_s)
+        self.countdowns.set(member.name, end)
         self.version += 1
+
+    def _owes_call(self, suspicion: Suspicion) -> bool:
+        """We accuse it ourselves, and it may never have heard: our accusation may have gone into the void while we were
+        cut off. Before the end it gets one more chance to refute, at no cost in time."""
+        return suspicion.called == -math.inf and not suspicion.refused_by and self.config.name in suspicion.accusers
 
     def _end_suspicion(self, member: Member) -> None:
         if self.suspicions.pop(member.name, None) is not None:
@@ -199,7 +214,13 @@ class Swim:
         """Declare dead whose countdown is over (§11.4)."""
         while (name := self.countdowns.pop_due(now)) is not None:
             member, suspicion = self.members.get(name), self.suspicions.get(name)
-            if member is not None and suspicion is not None and member.state == SUSPECT:
+            if member is None or suspicion is None or member.state != SUSPECT:
+                continue
+            if self._owes_call(suspicion):
+                suspicion.called = now
+                self.on_last_call(member, now, out)
+                self._set_countdown(member, suspicion)
+            else:
                 dead = Dead(member.incarnation, name, self.config.name, why=_why(member, suspicion, now))
                 self._apply_dead(member, dead, now, out)
 

@@ -84,7 +84,7 @@ class Sync:
             nonlocal running, contacted
             running -= 1
             if failure:
-                failures.append(f"Failed to join {format_address(to)}: {failure}")
+                failures.append(f"Failed to join {to[0]}: {_in_serfs_words(failure, to)}")
             else:
                 contacted += 1
             start_more(now, out)
@@ -130,6 +130,10 @@ class Sync:
     def _apply(self, entry: PushPullEntry, merge: _Merge, now: float, out: list[Effect]) -> None:
         swim, me = self._swim, self._config.name
         if entry.state == ALIVE:
+            known = swim.members.get(entry.name)
+            if (known is not None and known is not swim.local and entry.incarnation <= known.incarnation
+                    and entry.addr == known.addr and entry.port == known.port):
+                return      # old news: the usual case
             swim.on_alive(Alive(entry.incarnation, entry.name, entry.addr, entry.port, entry.meta, entry.vsn),
                           None, now, out, merge.early)
         elif entry.state == LEFT:
@@ -144,6 +148,15 @@ class Sync:
             self._swim.upper.merge_remote_state(merge.state.user_state, merge.state.join, now, out)
         except WireError as error:
             out.append(Rejected(error.reason, merge.source, "push/pull user state"))
+
+
+def _in_serfs_words(failure: str, to: Address) -> str:
+    """Clients of Serf show these sentences, and some look at them (spec rpc §6, join)."""
+    if failure == "refused":
+        return f"dial tcp {format_address(to)}: connect: connection refused"
+    if failure == "timeout":
+        return f"dial tcp {format_address(to)}: i/o timeout"
+    return failure
 
 
 def periodic_interval_s(interval_s: float, n: int) -> float:

@@ -10,8 +10,9 @@ import pytest
 from gossipd.errors import WireError
 from gossipd.serf.intents import RecentIntents
 from gossipd.serf.lamport import FIRST_MAX, JUMP_MAX, LamportClock
-from gossipd.serf.members import SerfMember
+from gossipd.serf.members import LEAVING_MAX_S, SerfMember
 from gossipd.serf.messages import JoinIntent, LeaveIntent, PushPullState, encode_join, encode_leave, encode_push_pull
+from gossipd.swim.members import MemberState
 from tests.support.serf import SOURCE, SerfBench
 
 
@@ -238,3 +239,33 @@ def test_an_intent_is_passed_on_as_it_came_naming_where_it_came_from():
     odd = join(4, "a") + b"trailing"
     assert bench.hears(odd)
     assert [(message, source) for _, message, source in bench.lower.queued] == [(odd, SOURCE)]
+
+
+def test_a_member_that_is_leaving_for_long_and_still_there_is_alive_again():
+    bench = SerfBench()
+    bench.joins("a")
+    bench.hears(leave(3, "a"))
+    bench.runs_until(bench.now + LEAVING_MAX_S - 0.1)
+    assert bench.status("a") == "leaving"
+    bench.told()
+    bench.runs_until(bench.now + 0.2)
+    assert bench.status("a") == "alive" and bench.told() == []
+
+
+def test_a_leaving_member_that_is_suspected_keeps_its_status():
+    bench = SerfBench()
+    bench.joins("a")
+    bench.hears(leave(3, "a"))
+    bench.serf.roster.table["a"].record.set_state(MemberState.SUSPECT, bench.now, "")
+    bench.runs_until(bench.now + 2 * LEAVING_MAX_S)
+    assert bench.status("a") == "leaving"
+
+
+def test_a_goodbye_that_overtakes_its_intent_is_a_leave_and_no_failure():
+    bench = SerfBench()
+    bench.joins("a")
+    bench.told()
+    record = bench.serf.roster.table["a"].record
+    record.set_state(MemberState.LEFT, bench.now, "left")
+    bench.serf.on_leave(record, bench.now, bench.out)
+    assert bench.told() == ["member-leave:a/left"]

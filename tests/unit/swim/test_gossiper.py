@@ -145,7 +145,7 @@ def test_a_join_says_how_many_answered_and_why_others_did_not() -> None:
     first, second = bench.exchanges("sync")
     bench.membership.exchanges.finished(first.id, PushPull(True, [entry("bea")]), "", 0.1, bench.out)
     bench.membership.exchanges.finished(second.id, None, "refused", 0.2, bench.out)
-    assert results == [(1, ["Failed to join 10.0.0.2:2: refused"])]
+    assert results == [(1, ["Failed to join 10.0.0.2: dial tcp 10.0.0.2:2: connect: connection refused"])]
 
 
 def test_a_node_that_joined_syncs_once_more_soon_after() -> None:

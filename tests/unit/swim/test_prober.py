@@ -6,7 +6,7 @@ import pytest
 
 from gossipd.addresses import Address
 from gossipd.effects import Rejected
-from gossipd.swim.members import ALIVE, DEAD, SUSPECT, Member
+from gossipd.swim.members import ALIVE, DEAD, LEFT, SUSPECT, Member
 from gossipd.swim.relays import RELAYS_MAX
 from gossipd.wire.messages import Ack, Dead, IndirectPing, Nack, Ping, Suspect
 from tests.support.swim import STRANGER, Bench, alive
@@ -197,6 +197,31 @@ def test_relays_under_way_are_limited() -> None:
     for seq in range(RELAYS_MAX + 5):
         indirect(bench, bea, seq)
     assert len(bench.sent(Ping)) == RELAYS_MAX
+
+
+def test_one_that_is_back_hears_with_its_ack_that_it_was_given_up_and_can_refute() -> None:
+    for state, accuser in ((DEAD, "me"), (LEFT, "bea")):
+        bench = Bench()
+        bea, *_ = bench.add("bea", "cal")
+        bea.set_state(state, 1.0, "")
+        bea.incarnation = 9
+        bench.prober.on_ping(Ping(7, "me", bea.addr, bea.port, "bea"), bea.address, 2.0, bench.out)
+        assert [m for _, m in bench.packets(bea.address)] == [Ack(7, b"payload"), Dead(9, "bea", accuser)]
+
+
+def test_before_we_declare_a_death_that_we_suspected_the_suspect_hears_it_from_us_once_more() -> None:
+    bench = Bench(probe_interval_s=1000)
+    bea, *_ = bench.add("bea", "cal")
+    bench.swim.on_suspect(Suspect(1, "bea", "me"), None, 0.0, bench.out)
+    bench.forget_news()
+    end = 4000.0
+    bench.prober._timers.cancel(("tick", 0))        # noqa: SLF001: nothing but the countdown is to run
+    at(bench, end - 0.501)
+    assert bench.packets(bea.address) == []
+    at(bench, end - 0.5)
+    assert [type(m) for _, m in bench.packets(bea.address)] == [Ping, Suspect] and bea.state == SUSPECT
+    at(bench, end)
+    assert bea.state == DEAD
 
 
 # refused ports
