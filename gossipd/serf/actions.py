@@ -28,8 +28,8 @@ def list_of_errors(errors: list[str]) -> str:
 
 
 def lines_of_errors(text: str) -> list[str]:
-    """The errors that `list_of_errors` joined."""
-    return text.strip().split("\n\t* ")[1:]
+    """The errors that `list_of_errors` joined, or the one that `text` is."""
+    return text.strip().split("\n\t* ")[1:] or [text]
 
 
 class Life(Enum):

@@ -17,6 +17,7 @@ from gossipd.daemon.gossiper import ADDRESSES_OF_NAME_MAX, FIRST_PAUSE_S, JOINS_
 from gossipd.daemon.life import Life
 from gossipd.effects import Reply
 from gossipd.errors import CommandError
+from gossipd.serf.actions import lines_of_errors
 from tests.support.fakenode import FakeNode, refusing
 from tests.support.memory import MemoryNetwork
 from tests.support.virtual import in_virtual_time
@@ -121,7 +122,7 @@ async def test_a_join_of_unknown_names_only_fails_with_a_line_for_each():
         gossip.join("nosuch", "host:port", "")
     (result, error), = gossip.outcomes
     assert result == 0 and gossip.joins == []
-    unknown, bad_port, empty = error.split("\n")
+    unknown, bad_port, empty = lines_of_errors(error)
     assert unknown == "nosuch: Name or service not known"
     assert "port must be a number" in bad_port and "no host" in empty
 
@@ -131,7 +132,7 @@ async def test_a_join_that_nobody_answers_also_tells_the_unknown_names():
     async with a_gossiper(bea=["192.0.2.1"]) as gossip:
         gossip.contacted = 0
         gossip.join("nosuch", "bea")
-    assert gossip.outcomes == [(0, "nosuch: Name or service not known\nnobody answered")]
+    assert gossip.outcomes == [(0, "2 errors occurred:\n\t* nosuch: Name or service not known\n\t* nobody answered\n\n")]
 
 
 @in_virtual_time
@@ -143,7 +144,7 @@ async def test_a_slow_name_service_delays_for_a_limited_time():
         assert gossip.outcomes == [(1, "")] and trio.current_time() - start < LOOKUP_TIMEOUT_S + 1
         gossip.join("slow")
         await trio.sleep(LOOKUP_TIMEOUT_S + 0.1)
-        assert gossip.outcomes[1] == (0, "slow: no answer from the name service in 10 s")
+        assert gossip.outcomes[1] == (0, "1 error occurred:\n\t* slow: no answer from the name service in 10 s\n\n")
 
 
 @in_virtual_time

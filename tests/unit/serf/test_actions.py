@@ -7,6 +7,7 @@ import pytest
 from gossipd.commands import ForceLeave, Join, Leave, SetTags
 from gossipd.effects import Notice, Reply
 from gossipd.errors import CommandError, ConfigError
+from gossipd.serf.actions import lines_of_errors
 from gossipd.serf.messages import JoinIntent, LeaveIntent, decode, encode_join, encode_leave
 from gossipd.swim.members import LEFT
 from tests.support.serf import SerfBench
@@ -37,7 +38,9 @@ def test_a_join_that_reaches_nobody_says_why_and_sends_nothing():
     bench = SerfBench()
     bench.asks(Join(7, [SEED, SEED]))
     bench.lower.joins[0][1](0, ["x: refused", "y: timeout"], bench.now, bench.out)
-    assert bench.replies() == [Reply(7, 0, "x: refused\ny: timeout")] and bench.gossips() == []
+    serfs_text = "2 errors occurred:\n\t* x: refused\n\t* y: timeout\n\n"
+    assert bench.replies() == [Reply(7, 0, serfs_text)] and bench.gossips() == []
+    assert lines_of_errors(serfs_text) == ["x: refused", "y: timeout"]
 
 
 def test_a_join_that_only_retries_what_was_known_sends_no_intent():
