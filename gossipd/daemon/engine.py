@@ -18,6 +18,7 @@ from gossipd.addresses import Address, format_address
 from gossipd.commands import Command, Decline, Leave
 from gossipd.daemon.life import Life
 from gossipd.daemon.net import Port
+from gossipd.daemon.throttle import Throttle, more
 from gossipd.effects import Effect, Emit, NameLost, Notice, OpenExchange, Part, Record, Rejected, Reply, SendDatagram
 from gossipd.errors import CommandError, WireError
 from gossipd.events import Event, MemberInfo, QueryEvent
@@ -26,8 +27,6 @@ from gossipd.serf.coordinates import Coordinate
 from gossipd.wire.messages import Message
 from gossipd.wire.stream import StreamDecoder
 
-REJECTION_LOG_INTERVAL_S = 1.0      # at most one line for each reason in this time
-REJECTION_REASONS_MAX = 64          # reasons that are told apart; the core has about a dozen
 COMMANDS_MAX = 4096                 # commands whose reply is still to come
 
 log = logging.getLogger("gossipd.node")
@@ -66,28 +65,6 @@ class Alarm:
             self._at = self._scope.deadline = deadline
 
 
-class Rejections:
-    """Which refusals become log lines: one a second for each reason, with the number of those left out."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, float] = {}
-        self._silent: dict[str, int] = {}
-
-    def line(self, rejected: Rejected, now: float) -> str:
-        """What to log, "" for nothing."""
-        reason = rejected.reason
-        if reason not in self._last and len(self._last) >= REJECTION_REASONS_MAX:
-            reason = "other"
-        if now < self._last.get(reason, float("-inf")) + REJECTION_LOG_INTERVAL_S:
-            self._silent[reason] = self._silent.get(reason, 0) + 1
-            return ""
-        self._last[reason] = now
-        silent = self._silent.pop(reason, 0)
-        detail = f" detail={rejected.detail!r}" if rejected.detail not in ("", rejected.reason) else ""
-        more = f" more={silent}" if silent else ""
-        return f"refused input reason={rejected.reason!r} source={format_address(rejected.source)}{detail}{more}"
-
-
 class Engine:
     """Feeds the node and carries out what it asks for. Reading the node needs nobody's permission."""
 
@@ -112,7 +89,7 @@ class Engine:
         self._joiner: Callable[[list[str], bool, Done], bool] | None = None
         self._recorder: Callable[[bytes], None] | None = None
         self._discovered: Callable[[bool], dict[str, Any]] | None = None
-        self._rejections = Rejections()
+        self._rejections = Throttle()
         self._routes: dict[type, Callable[..., None]] = {
             OpenExchange: self._open, Emit: self._emit, Reply: self._reply, Rejected: self._rejected,
             Notice: self._notice, Record: self._record, NameLost: self._lost, Part: self._part,
@@ -335,9 +312,11 @@ class Engine:
 
     def _rejected(self, rejected: Rejected) -> None:
         self.count(rejected.reason)
-        line = self._rejections.line(rejected, self.clock())
-        if line:
-            log.warning("%s", line)
+        held = self._rejections.admit(rejected.reason, self.clock())
+        if held is not None:
+            detail = f" detail={rejected.detail!r}" if rejected.detail not in ("", rejected.reason) else ""
+            log.warning("refused input reason=%r source=%s%s%s", rejected.reason, format_address(rejected.source),
+                        detail, more(held))
 
     def _record(self, record: Record) -> None:
         if self._recorder is not None:

@@ -14,6 +14,7 @@ from gossipd.addresses import format_address
 from gossipd.daemon.engine import Engine
 from gossipd.daemon.net import plain_source
 from gossipd.daemon.rpcsocket import RpcListener
+from gossipd.daemon.throttle import Throttle, more
 from gossipd.daemon.transport import ACCEPT_PAUSE_S, ACCEPT_SHORTAGES
 from gossipd.events import Event, QueryEvent
 from gossipd.rpc.backend import Log, NoLog
@@ -37,7 +38,7 @@ class Client:
         engine = clients.engine
         self.session = Session(
             engine, peer, auth_key=auth_key, encodings=clients.encodings, log=clients.log, wake=self._wake,
-            notice=_notice)
+            notice=clients.notice)
         sock.setblocking(False)
         self._sock, self._peer, self._clock = sock, peer, engine.clock
         self._rest = b""                # taken from the session and not yet written
@@ -132,6 +133,13 @@ class Clients:
     log: Log
     encodings: Encodings = field(default_factory=Encodings)
     connected: dict[Client, None] = field(default_factory=dict)
+    notices: Throttle = field(default_factory=Throttle)
+
+    def notice(self, level: int, text: str) -> None:
+        """What a session says of its client: `agent.ipc: KIND: DETAIL`."""
+        held = self.notices.admit(": ".join(text.split(": ", 2)[:2]), self.engine.clock())
+        if held is not None:
+            log.log(level, "%s%s", text, more(held))
 
     def on_event(self, event: Event) -> None:
         """Every session queues what it wants, at most 512 records a stream; its writer does the rest."""
@@ -218,6 +226,3 @@ def peer_name(sock: socket.socket, name: object) -> str:
     pid, uid, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
     return f"pid {pid} uid {uid}"
 
-
-def _notice(level: int, text: str) -> None:
-    log.log(level, "%s", text)

@@ -122,7 +122,8 @@ class Connection:
     @property
     def wants_input(self) -> bool:
         """False while reading on would only fill a buffer: a command runs or the client does not read."""
-        return not self.closed and self._requests.waiting_bytes < INPUT_BYTES_HIGH
+        held_back = self._busy or self._unsent >= UNSENT_BYTES_HIGH      # else what waits is one incomplete request
+        return not self.closed and not (held_back and self._requests.waiting_bytes >= INPUT_BYTES_HIGH)
 
     def close(self) -> None:
         """The connection is gone, or the daemon ends. Commands that run go on; nobody hears of their outcome."""

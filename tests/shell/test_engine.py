@@ -7,7 +7,7 @@ import trio
 
 from gossipd.commands import Command, Leave, SetTags
 from gossipd.daemon import engine as engine_module
-from gossipd.daemon.engine import REJECTION_LOG_INTERVAL_S, REJECTION_REASONS_MAX, Engine, Rejections
+from gossipd.daemon.engine import Engine
 from gossipd.daemon.life import EXIT_LEFT, EXIT_STOPPED, Life
 from gossipd.daemon.prober import run_timers
 from gossipd.effects import INFO, Emit, Notice, OpenExchange, Rejected, Reply, SendDatagram
@@ -181,24 +181,13 @@ def test_stats_are_text_in_serfs_sections_and_show_what_was_refused():
 
 # --- log lines -------------------------------------------------------------------------------------------------------
 
-def test_a_reason_is_logged_at_most_once_a_second_with_the_number_left_out():
-    rejections = Rejections()
-    flood = Rejected("bad crc", BEA, "packet")
-    assert rejections.line(flood, 10.0) == "refused input reason='bad crc' source=127.0.0.2:7946 detail='packet'"
-    assert [rejections.line(flood, 10.5) for _ in range(3)] == ["", "", ""]
-    assert rejections.line(flood, 10.0 + REJECTION_LOG_INTERVAL_S).endswith(" more=3")
-    assert not rejections.line(flood, 12.5).endswith("more=3")
-
-
-def test_reasons_do_not_silence_each_other():
-    rejections = Rejections()
-    assert rejections.line(Rejected("bad crc", BEA), 10.0) and rejections.line(Rejected("no key", BEA), 10.0)
-
-
-def test_reasons_beyond_the_limit_are_counted_together():
-    rejections = Rejections()
-    lines = [rejections.line(Rejected(f"reason {i}", BEA), 10.0) for i in range(10 * REJECTION_REASONS_MAX)]
-    assert sum(bool(line) for line in lines) == REJECTION_REASONS_MAX + 1
+def test_a_refusal_is_logged_with_reason_source_and_detail_at_most_once_a_second(caplog):
+    engine = an_engine()
+    engine.node.on_datagram = lambda data: [Rejected("bad crc", BEA, "packet")]
+    with caplog.at_level(INFO, "gossipd"):
+        for _ in range(3):
+            engine.receive(b"x", BEA)
+    assert caplog.messages == ["refused input reason='bad crc' source=127.0.0.2:7946 detail='packet'"]
 
 
 def test_a_source_cannot_break_a_log_line(caplog):

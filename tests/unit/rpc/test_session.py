@@ -254,6 +254,15 @@ def test_a_client_that_subscribes_and_never_reads_is_closed_in_the_end():
     assert client.session.take_output() == b""
 
 
+def test_a_large_request_is_read_to_its_end():
+    client = Client()
+    request = packb({"Command": "force-leave", "Seq": 1}) + packb({"Node": "x" * (3 * limits.INPUT_BYTES_HIGH)})
+    client.send_bytes(request[:-1])
+    assert client.session.wants_input
+    client.send_bytes(request[-1:])
+    assert client.read() == [ok(1)]
+
+
 def test_the_shell_is_told_to_stop_reading_and_input_is_bounded_if_it_does_not():
     client = Client(FakeBackend(slow=True))
     client.send({"Command": "join", "Seq": 1}, {"Existing": ["seed"]})

@@ -1,0 +1,29 @@
+"""Log lines that others can cause: a flood of them must not become a flood of lines."""
+
+from __future__ import annotations
+
+INTERVAL_S = 1.0    # at most one line for each kind in this time
+KINDS_MAX = 64      # that are told apart; there are about two dozen
+
+
+class Throttle:
+    """Lets one line of each kind through in an interval, and counts those that it holds back."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+        self._held: dict[str, int] = {}
+
+    def admit(self, kind: str, now: float) -> int | None:
+        """None: hold this line back. Else how many were since the last one that went through."""
+        if kind not in self._last and len(self._last) >= KINDS_MAX:
+            kind = "other"
+        if now < self._last.get(kind, float("-inf")) + INTERVAL_S:
+            self._held[kind] = self._held.get(kind, 0) + 1
+            return None
+        self._last[kind] = now
+        return self._held.pop(kind, 0)
+
+
+def more(held: int) -> str:
+    """The end of a line that speaks for others too."""
+    return f" more={held}" if held else ""
