@@ -9,7 +9,8 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from tests.sim.scenarios import SCENARIOS, Run, Settings, play
+from tests.sim.run import Run, Settings
+from tests.sim.scenarios import SCENARIOS, play
 from tests.sim.trace import Trace
 
 

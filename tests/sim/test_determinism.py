@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.scenarios import Settings, play
+from tests.sim.run import Settings
+from tests.sim.scenarios import play
 from tests.sim.trace import Trace
 from tests.support.require import ROOT, find_program, need
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.sim.scenarios import SCENARIOS, Run, Settings, play
+from tests.sim.run import Run, Settings
+from tests.sim.scenarios import SCENARIOS, play
 
 
 def played(name: str, **settings: Any) -> Run:
