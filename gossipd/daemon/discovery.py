@@ -84,9 +84,9 @@ class KnownCluster:
 class OpenLink:
     """The sockets of one place. One that does not work is None, and said so in the log; the other one still helps."""
 
-    def __init__(self, place: Place, trouble: str = "") -> None:
-        """`trouble` is what was said already."""
-        self.place, self.trouble = place, trouble
+    def __init__(self, place: Place, said: str = "") -> None:
+        """`said`: trouble that the log knows already."""
+        self.place, self.said, self.trouble = place, said, ""
         self.group = self._open(open_group)
         self.asker = self._open(open_asker)
         self._destination = group_of(place)
@@ -103,11 +103,11 @@ class OpenLink:
 
     def complain(self, error: OSError) -> None:
         """Once for each kind of trouble: a link that is down says the same again and again."""
-        text = error.strerror or str(error)
-        if text != self.trouble:
-            self.trouble = text
+        self.trouble = error.strerror or str(error)
+        if self.trouble != self.said:
+            self.said = self.trouble
             log.warning("discovery trouble interface=%s family=%s error=%r", self.place.link.interface,
-                        family_of(self.place.link), text)
+                        family_of(self.place.link), self.trouble)
 
     def _open(self, make: Callable[[Place], socket.socket]) -> socket.socket | None:
         try:
@@ -117,10 +117,12 @@ class OpenLink:
             return None
 
     def _send(self, sock: socket.socket | None, data: bytes, to: Any) -> None:
-        if sock is None:
+        if sock is None or sock.fileno() < 0:       # closed: we end in a hurry
             return
         try:
             sock.sendto(data, to)
+            if len(self.sockets) == 2:
+                self.trouble = ""
         except BlockingIOError:
             pass            # it is repeated anyway
         except OSError as error:
@@ -174,22 +176,22 @@ class Shell:
         section = self._section
         places = find_places(section.interfaces, section.ipv4, section.ipv6, self._loopback)
         wanted = {place.link: place for place in places}
-        troubles = {}
+        said = {}
         for link, (opened, scope) in tuple(self._open.items()):
             if wanted.get(link) != opened.place or len(opened.sockets) < 2:
                 scope.cancel()
-                troubles[link] = opened.trouble
+                said[link] = opened.said
                 del self._open[link]
         for link, place in wanted.items():
             if link not in self._open:
-                self._open_link(place, troubles.get(link, ""))
+                self._open_link(place, said.get(link, ""))
         self._tell_missing()
         if self._open.keys() != self.machine.links.keys():
             self.machine.set_links(self._open, self._engine.clock())
             self._nap.deadline = self.machine.next_deadline()
 
-    def _open_link(self, place: Place, trouble: str) -> None:
-        opened, scope = OpenLink(place, trouble), trio.CancelScope()
+    def _open_link(self, place: Place, said: str) -> None:
+        opened, scope = OpenLink(place, said), trio.CancelScope()
         self._open[place.link] = opened, scope
         self._nursery.start_soon(self._listen, opened, scope)
 
