@@ -17,6 +17,7 @@ from __future__ import annotations
 import _socket
 from time import monotonic
 
+from gossipd.clientrecords import Answer, Coordinate, Discovered, Event, KeyResult, Member, Query, Sighting
 from gossipd.errors import GossipdError
 from gossipd.paths import default_socket, is_private, user_runtime_dir, user_socket
 from gossipd.rpc.plain import NOTHING, Reader, pack
@@ -26,7 +27,13 @@ if TYPE_CHECKING:       # importing these would take longer than the call
     from collections.abc import Iterator
     from typing import Any
 
+__all__ = [
+    "Answer", "Client", "ClientError", "ConnectionLost", "Coordinate", "Discovered", "Event", "JoinFailed", "KeyResult",
+    "Member", "Query", "Sighting", "TimedOut", "Unreachable",
+]
+
 DEFAULT_TIMEOUT_S = 10.0
+QUERY_TIMEOUT_MAX_S = 60.0      # of one that leaves it to the daemon: 3.2 s for 9 nodes, 12.8 s for 9999
 READ_BYTES = 1 << 16
 
 
@@ -55,122 +62,6 @@ class JoinFailed(ClientError):
         super().__init__("; ".join(self.reasons))
 
 
-class Member:
-    """One member of the cluster. What only gossipd knows is None when Serf's agent answers."""
-
-    __slots__ = ("name", "host", "port", "status", "tags", "protocol", "state", "incarnation", "since", "reason",
-                 "rtt_s")
-
-    name: str
-    host: str                           # numeric
-    port: int
-    status: str                         # Serf's word: "alive", "leaving", "left" or "failed"
-    tags: dict[str, str]
-    protocol: tuple[int, int, int]      # of Serf: lowest, highest, spoken
-    state: str | None                   # SWIM's word: "alive", "suspect", "dead" or "left"
-    incarnation: int | None
-    since: float | None                 # when status or state last changed: unix seconds
-    reason: str | None                  # of that change
-    rtt_s: float | None                 # round trip from the daemon that answers
-
-    def __init__(self, record: dict[str, Any]) -> None:
-        self.name = record.get("Name") or ""
-        self.host = _host(record.get("Addr") or b"")
-        self.port = record.get("Port") or 0
-        self.status = record.get("Status") or ""
-        self.tags = record.get("Tags") or {}
-        self.protocol = record.get("DelegateMin", 0), record.get("DelegateMax", 0), record.get("DelegateCur", 0)
-        self.state = record.get("State")
-        self.incarnation = record.get("Incarnation")
-        self.since = record.get("Since")
-        self.reason = record.get("Reason")
-        self.rtt_s = record.get("RTT")
-
-    @property
-    def address(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def shown_status(self) -> str:
-        """`status`, but "suspect" for an alive member that may have crashed."""
-        return "suspect" if self.state == "suspect" and self.status == "alive" else self.status
-
-    def __repr__(self) -> str:
-        return f"Member({self.name!r}, {self.address!r}, {self.shown_status!r})"
-
-
-class Event:
-    """Something that happened. Fields that its kind does not have are empty or None."""
-
-    __slots__ = ("kind", "members", "name", "payload", "ltime", "coalesce", "id")
-
-    kind: str                           # "member-join", "member-leave", "member-failed", "member-update",
-    #                                     "member-reap", "user" or "query"
-    members: list[Member]
-    name: str                           # of a user event or query
-    payload: bytes | None
-    ltime: int | None                   # Lamport time
-    coalesce: bool | None
-    id: int | None                      # of a query
-
-    def __init__(self, record: dict[str, Any]) -> None:
-        self.kind = record.get("Event") or ""
-        self.members = [Member(one) for one in record.get("Members") or ()]
-        self.name = record.get("Name") or ""
-        self.payload = record.get("Payload")
-        self.ltime = record.get("LTime")
-        self.coalesce = record.get("Coalesce")
-        self.id = record.get("ID")
-
-    def __repr__(self) -> str:
-        about = [member.name for member in self.members] if self.members else self.name
-        return f"Event({self.kind!r}, {about!r})"
-
-
-class Sighting:
-    """A member that discovery hears of."""
-
-    __slots__ = ("name", "host", "port", "interfaces", "source", "heard", "expires", "status", "failures")
-
-    name: str
-    host: str                           # numeric
-    port: int
-    interfaces: list[str]               # where it is heard
-    source: str                         # the numeric host that said so last
-    heard: float                        # when: unix seconds
-    expires: float                      # when it is forgotten unless it is heard again: unix seconds
-    status: str                         # "member", "joining", "waiting" or "failed": the last join did not help
-    failures: int                       # joins in a row that did not help
-
-    def __init__(self, record: dict[str, Any]) -> None:
-        self.name, self.host, self.port = record["Name"], _host(record["Addr"]), record["Port"]
-        self.interfaces, self.source = record["Interfaces"], record["Source"]
-        self.heard, self.expires = record["Heard"], record["Expires"]
-        self.status, self.failures = record["Status"], record["Failures"]
-
-    @property
-    def address(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    def __repr__(self) -> str:
-        return f"Sighting({self.name!r}, {self.address!r}, {self.status!r})"
-
-
-class Discovered:
-    """What discovery by multicast DNS knows. `cluster` is empty if it is off."""
-
-    __slots__ = ("cluster", "links", "seen")
-
-    cluster: str
-    links: list[tuple[str, str, str]]   # interface, "ipv4" or "ipv6", what is wrong there or ""
-    seen: list[Sighting]
-
-    def __init__(self, body: dict[str, Any]) -> None:
-        self.cluster = body["Cluster"]
-        self.links = [(link["Interface"], link["Family"], link["Trouble"]) for link in body["Links"]]
-        self.seen = [Sighting(record) for record in body["Seen"]]
-
-
 class Client:
     """A connection. `address` is the path of a unix socket if it holds a "/", else HOST:PORT; None: the default socket.
 
@@ -183,6 +74,8 @@ class Client:
         self._deadline: float | None = None
         self._reader = Reader()
         self._seq = 0
+        self._waiting: dict[int, list[dict[str, Any]]] = {}     # records of what is followed, by the request's number
+        self._unwanted: set[int] = set()                        # and of what is not followed any more
         self._set_timeout(timeout_s)
         self._socket = self._connect()
         # Greetings travel with the first request: one round trip less.
@@ -244,22 +137,109 @@ class Client:
         _check("this daemon cannot discover" if error == "Unsupported command" else error)
         return Discovered(self._read())
 
-    def events(self, *kinds: str) -> Iterator[Event]:
+    def events(self, *kinds: str, watch: bool = False) -> Iterator[Event]:
         """Follow what happens, from the call on, for as long as the connection lasts; then raises ConnectionLost.
 
-        `kinds` as in Serf: "member-join", "user", "user:deploy", "query" and so on; none for everything. The
-        connection is of no other use while the iterator is.
+        `kinds` as in Serf: "member-join", "user", "user:deploy", "query" and so on; none for everything. Other calls
+        may be made meanwhile. With `watch` nobody waits for an answer of ours to the queries that we hear of.
         """
-        error, _ = self._call("stream", {"Type": ",".join(kinds) or "*"}, body_wanted=False)
-        _check(error)
-        return self._follow(self._seq)
+        request: dict[str, object] = {"Type": ",".join(kinds) or "*"}
+        if watch:
+            request["Watch"] = True
+        return map(Event, self._open("stream", request, None))
 
-    def _follow(self, seq: int) -> Iterator[Event]:
-        self._set_timeout(None)
-        while True:
-            header = self._read()
-            if header.get("Seq") == seq:
-                yield Event(self._read())
+    def logs(self, level: str = "info") -> Iterator[str]:
+        """The last lines of the daemon's log, at most 512, and further ones as long as the connection lasts.
+
+        `level`: "debug", "info", "warn" or "err", whatever the daemon itself writes.
+        """
+        return map(_line_of, self._open("monitor", {"LogLevel": level}, None))
+
+    # --- events, queries, keys ---
+
+    def send_event(self, name: str, payload: bytes | None = None, *, coalesce: bool = True) -> None:
+        """Send a user event to all nodes. With `coalesce` those who listen may get the last of several."""
+        self._do("event", {"Name": name, "Payload": payload, "Coalesce": coalesce})
+
+    def query(
+        self, name: str, payload: bytes | None = None, *, nodes: list[str] | None = None,
+        tags: dict[str, str] | None = None, ack: bool = True, relay_factor: int = 0, timeout_s: float = 0.0,
+    ) -> Query:
+        """Ask all nodes, or `nodes` by name, or those whose tags contain a match of these expressions (RE2).
+
+        gossipd's query is over as soon as every live node that was asked has answered, or has acked and said that
+        nobody there will; Serf's after `timeout_s`, which is longer for larger clusters if it is 0.
+        """
+        request: dict[str, object] = {
+            "FilterNodes": nodes, "FilterTags": tags, "RequestAck": ack, "RelayFactor": relay_factor,
+            "Timeout": int(timeout_s * 1e9), "Name": name, "Payload": payload,
+        }
+        return Query(self._open("query", request, (timeout_s or QUERY_TIMEOUT_MAX_S) + self.timeout_s))
+
+    def respond(self, event: Event, payload: bytes | None = None) -> None:
+        """Answer a query that `events` of this connection told of. Only the first answer of a node counts."""
+        self._do("respond", {"ID": event.id, "Payload": payload})
+
+    def answer_query(self, query: int, payload: bytes | None = None) -> None:
+        """Answer a query by `Event.query`, on any connection. gossipd only."""
+        self._do("respond", {"ID": 0, "Payload": payload, "Query": query})
+
+    def install_key(self, key: str) -> KeyResult:
+        """Have all nodes take a key, in base64: they understand it from then on, and do not use it yet."""
+        return self._change_keys("install-key", {"Key": key})
+
+    def use_key(self, key: str) -> KeyResult:
+        """Have all nodes encrypt with a key that they have."""
+        return self._change_keys("use-key", {"Key": key})
+
+    def remove_key(self, key: str) -> KeyResult:
+        """Have all nodes drop a key that they do not encrypt with."""
+        return self._change_keys("remove-key", {"Key": key})
+
+    def list_keys(self) -> KeyResult:
+        """Ask all nodes for their keys."""
+        return self._change_keys("list-keys", None)
+
+    def coordinate(self, name: str) -> Coordinate | None:
+        """Where a node lies. None: no such member, or it was never measured."""
+        error, body = self._call("get-coordinate", {"Node": name}, body_wanted=True)
+        _check(error)
+        return Coordinate(body["Coord"]) if body["Ok"] else None
+
+    def _change_keys(self, command: str, request: dict[str, object] | None) -> KeyResult:
+        error, body = self._call(command, request, body_wanted=True)
+        if not body.get("NumNodes"):
+            _check(error)
+        return KeyResult(error, body)
+
+    # --- records that come after a reply ---
+
+    def _open(self, command: str, request: dict[str, object], timeout_s: float | None) -> Iterator[dict[str, Any]]:
+        """Records from now on; all of them within `timeout_s`, or whenever they come."""
+        _check(self._call(command, request, body_wanted=False)[0])
+        self._waiting[self._seq] = []
+        return self._follow(self._seq, None if timeout_s is None else monotonic() + timeout_s)
+
+    def _follow(self, seq: int, deadline: float | None) -> Iterator[dict[str, Any]]:
+        try:
+            while True:
+                waiting = self._waiting[seq]
+                while waiting:
+                    yield waiting.pop(0)
+                self._deadline = deadline
+                self._take_record(self._read())
+        finally:
+            del self._waiting[seq]
+            self._unwanted.add(seq)
+
+    def _take_record(self, header: dict[str, Any]) -> None:
+        seq = header.get("Seq")
+        if seq in self._waiting:
+            self._waiting[seq].append(self._read())
+        elif seq in self._unwanted:
+            self._read()
+        else:
+            raise ClientError("the daemon answered something that was not asked")
 
     def _records(self, command: str, body: dict[str, object]) -> list[dict[str, Any]]:
         error, reply = self._call(command, body, body_wanted=True)
@@ -285,9 +265,8 @@ class Client:
         return error, self._read() if wanted else {}
 
     def _error_of(self, seq: int) -> str:
-        header = self._read()
-        if header.get("Seq") != seq:
-            raise ClientError("the daemon answered something that was not asked")
+        while (header := self._read()).get("Seq") != seq:
+            self._take_record(header)
         return header.get("Error") or ""
 
     def _write(self, command: str, body: dict[str, object] | None = None) -> int:
@@ -384,16 +363,9 @@ def _check(error: str) -> None:
         raise ClientError(error)
 
 
+def _line_of(record: dict[str, Any]) -> str:
+    return record.get("Log") or ""
+
+
 def _name_of(member: Member) -> str:
     return member.name
-
-
-def _host(raw: bytes) -> str:
-    """Numeric form of 4 or 16 raw bytes; old agents send an IPv4 address in either."""
-    if isinstance(raw, str):
-        raw = raw.encode("utf-8", "surrogateescape")
-    if len(raw) == 16 and raw.startswith(bytes(10) + b"\xff\xff"):
-        raw = raw[12:]
-    if len(raw) == 4:
-        return ".".join(map(str, raw))
-    return _socket.inet_ntop(_socket.AF_INET6, raw) if len(raw) == 16 else "?" + raw.hex()

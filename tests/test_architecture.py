@@ -12,14 +12,18 @@ def listed_modules() -> set[str]:
     """Paths below gossipd/ that the listing under "Packages" names."""
     text = (ROOT / "docs/architecture.md").read_text()
     listing = text.split("## Packages\n")[1].split("```")[1]
-    found, directory = set(), ""
+    found, directory, nested = set(), "", ""
     for line in listing.splitlines()[2:]:
         indent = len(line) - len(line.lstrip())
         name = line.split()[0] if line.strip() else ""
+        if indent > 20:         # goes on from the line above
+            found |= {f"{directory}{nested}{module}" for module in re.findall(r"\w+\.py", line)}
+            continue
         directory = "" if indent == 2 else directory
         if name.endswith("/") and indent == 2:
             directory = name
         elif name.endswith("/"):
+            nested = name
             found |= {f"{directory}{name}{module}" for module in re.findall(r"\w+\.py", line)}
         elif name.endswith(".py"):
             found.add(directory + name)

@@ -32,7 +32,8 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "rpc": (*LEAVES, "rpc.codec"),
     "daemon": (*LEAVES, "paths", "hooks", "wire", "swim", "serf", "mdns", "node", "config", "rpc"),
     "ctl": ("errors", "paths", "client", "regex"),
-    "client": ("errors", "paths", "rpc.plain"),
+    "client": ("clientrecords", "errors", "paths", "rpc.plain"),
+    "clientrecords": (),
     "__main__": ("daemon",),
     "": (),
 }
@@ -42,7 +43,7 @@ WORLD = {
     "trio": ("daemon",),
     "signal": ("daemon", "ctl"),
     "socket": ("daemon", "ctl", "client"),
-    "_socket": ("client",),
+    "_socket": ("client", "clientrecords"),
     "_signal": ("ctl",),
     "time": ("daemon", "ctl", "client"),
     "os": ("daemon", "ctl", "client", "paths", "config"),

@@ -117,3 +117,16 @@ def _unknown(what: str, word: str, known: list[str]) -> str:
 
     near = get_close_matches(word, known, n=1)
     return f"unknown {what} {word!r}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def seconds(text: str, default: float) -> float:
+    """The value of --timeout. Raises UsageError."""
+    if not text:
+        return default
+    try:
+        value = float(text.removesuffix("s"))
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e9:
+        raise UsageError(f"option --timeout: {text!r} is not a number of seconds")
+    return value

@@ -40,7 +40,9 @@ def _of_command(command: Command) -> str:
         paragraphs.append("\n" + "".join(f"{line}\n" for line in _wrapped(command.about, WIDTH)))
     if command.options:
         paragraphs.append(_section("Options", [_entry(option) for option in command.options]))
-    paragraphs.append(_section("Options of all commands", [_entry(option) for option in GLOBAL_OPTIONS]))
+    own = [option.key for option in command.options]
+    others = [_entry(option) for option in GLOBAL_OPTIONS if option.key not in own]
+    paragraphs.append(_section("Options of all commands", others))
     paragraphs.append("\nExamples:\n")
     paragraphs += [f"  # {what}\n  {line}\n" for line, what in command.examples]
     return "".join(paragraphs)

@@ -9,7 +9,7 @@ import os
 import sys
 
 from gossipd.client import Client, ClientError, TimedOut, Unreachable
-from gossipd.ctl.arguments import Arguments, UsageError, parse
+from gossipd.ctl.arguments import Arguments, UsageError, parse, seconds
 from gossipd.ctl.output import EXIT_ERROR, EXIT_OK, EXIT_TIMEOUT, EXIT_UNREACHABLE, EXIT_USAGE, complain
 
 TIMEOUT_S = 10.0
@@ -88,6 +88,16 @@ def _run(arguments: Arguments) -> int:
         from gossipd.ctl.commands.discover import run_discover as run
     elif command.module == "events":
         from gossipd.ctl.commands.events import run_events as run
+    elif command.module == "send":
+        from gossipd.ctl.commands.send import run_send as run
+    elif command.module == "query":
+        from gossipd.ctl.commands.query import run_query as run
+    elif command.module == "keys":
+        from gossipd.ctl.commands.keys import run_keys as run
+    elif command.module == "rtt":
+        from gossipd.ctl.commands.rtt import run_rtt as run
+    elif command.module == "monitor":
+        from gossipd.ctl.commands.monitor import run_monitor as run
     else:
         from gossipd.ctl.commands.tags import run_tags as run
     return run(arguments, lambda: connect(arguments))
@@ -95,8 +105,10 @@ def _run(arguments: Arguments) -> int:
 
 def connect(arguments: Arguments) -> Client:
     """To the daemon that the options or the environment name. Raises ClientError or UsageError."""
-    changes = arguments.command is not None and arguments.command.module in ("cluster", "tags")
-    timeout_s = _seconds(arguments.text("timeout"), TIMEOUT_CHANGE_S if changes else TIMEOUT_S)
+    module = "" if arguments.command is None else arguments.command.module
+    # A query's --timeout is the query's own.
+    text = "" if module == "query" else arguments.text("timeout")
+    timeout_s = seconds(text, TIMEOUT_CHANGE_S if module in ("cluster", "tags", "keys") else TIMEOUT_S)
     auth_key = arguments.text("rpc_auth") or os.environ.get("GOSSIPCTL_RPC_AUTH", "")
     return Client(_address(arguments), auth_key=auth_key, timeout_s=timeout_s)
 
@@ -115,18 +127,6 @@ def _address(arguments: Arguments) -> str | None:
 
 def _has_port(address: str) -> bool:
     return ":" in address.rpartition("]")[2]
-
-
-def _seconds(text: str, default: float) -> float:
-    if not text:
-        return default
-    try:
-        seconds = float(text.removesuffix("s"))
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < 1e9:
-        raise UsageError(f"option --timeout: {text!r} is not a number of seconds")
-    return seconds
 
 
 def _silence_stdout() -> None:

@@ -112,6 +112,86 @@ COMMANDS = {command.name: command for command in (
             ("gossipctl info -o json | jq -r .serf.members", "one number"),
         )),
     Command(
+        "event", "send an event to all members", "send", "NAME [PAYLOAD]", 1, 2,
+        options=(
+            Option("--coalesce", "", "who listens may get only the last of several with this name; the default", FLAG),
+            Option("--no-coalesce", "", "who listens gets every one, at once", FLAG),
+        ),
+        about="PAYLOAD is sent as it is; - reads it from standard input, byte for byte. Name and payload together may "
+              "have 512 bytes unless the daemon allows more.",
+        examples=(
+            ("gossipctl event deploy v1.2", "handlers for user:deploy run everywhere"),
+            ("gossipctl event --no-coalesce config - < changes.bin", "a payload of any bytes"),
+        )),
+    Command(
+        "query", "ask members and show their answers", "query", "NAME [PAYLOAD]", 1, 2,
+        options=(
+            Option("--node", "NAME", "ask this member only; may be repeated", LIST),
+            Option("--tag", "KEY=REGEX", "ask those whose tag contains a match; may be repeated: all must match", LIST),
+            Option("--timeout", "SECONDS", "when it is over at the latest; by default longer for larger clusters"),
+            Option("--no-ack", "", "do not ask members to say that they got it", FLAG),
+            Option("--relay-factor", "N", "have answers come by way of N other members too"),
+            output(TEXT, JSON, JSONL),
+        ),
+        about="Ends as soon as every live member that was asked has answered, or has said that nobody there will; with "
+              "--no-ack and with members that run Serf, that cannot be known and it takes the whole time. PAYLOAD - "
+              "reads standard input. Exit status 3: nobody matches. Exit status 4: of some, nothing was heard.",
+        examples=(
+            ("gossipctl query load", "every member's answer, who got it, who did not"),
+            ("gossipctl query --tag role=web --timeout 2 restart", "of some members, for 2 seconds at most"),
+            ("gossipctl query -o json uptime | jq '.answers[] | {node, payload}'", "for other programs"),
+        )),
+    Command(
+        "respond", "answer a query", "send", "QUERY [PAYLOAD]", 1, 2,
+        about="QUERY is the number that `gossipctl events --type query -o jsonl` shows as query. PAYLOAD - reads "
+              "standard input. Only the first answer of a daemon counts.",
+        examples=(
+            ("gossipctl respond 7 'all well'", "for a script that follows queries instead of being run by the daemon"),
+        )),
+    Command(
+        "reachability", "ask all members to say that they are there", "query",
+        options=(output(TABLE, JSON),),
+        about="Exit status 4: some live members were not heard of.",
+        examples=(
+            ("gossipctl reachability", "how long each took"),
+            ("gossipctl reachability -o json | jq -r '.silent[]'", "who cannot be reached"),
+        )),
+    Command(
+        "rtt", "estimate the round trip between two members", "rtt", "NODE [NODE]", 1, 2,
+        options=(output(TEXT, JSON),),
+        about="With one NODE the other one is the daemon's own. Exit status 3: nothing is known of a member.",
+        examples=(
+            ("gossipctl rtt db-3", "from here"),
+            ("gossipctl rtt web-1 db-3", "between two others"),
+        )),
+    Command(
+        "keys", "list or change the encryption keys of all members", "keys",
+        "list | install KEY | use KEY | remove KEY", 1, 2,
+        options=(output(TABLE, JSON),),
+        about="KEY is base64, - reads it from standard input. To change the key: install the new one, use it, remove "
+              "the old one, each on all members. Exit status 4: only some did it.",
+        examples=(
+            ("gossipctl keys list", "on how many members each key is, and is in use"),
+            ("gossipctl keygen | tee new.key | gossipctl keys install -", "a new key, unseen by other users"),
+            ("gossipctl keys use - < new.key", "encrypt with it from now on"),
+        )),
+    Command(
+        "keygen", "make an encryption key", "keys",
+        options=(Option("--bytes", "N", "length of the key: 16, 24 or 32; 32 by default", choices=("16", "24", "32")),),
+        about="Needs no daemon.",
+        examples=(("gossipctl keygen > cluster.key", "for encryption.key or for keys install"),)),
+    Command(
+        "monitor", "follow the daemon's log", "monitor",
+        options=(
+            Option("--level", "LEVEL", "from this level on: debug, info, warning, error; info by default, whatever the "
+                   "daemon itself writes", choices=("debug", "info", "warning", "error")),
+        ),
+        about="Shows the last lines, 512 at most, and goes on until it is interrupted or the daemon ends.",
+        examples=(
+            ("gossipctl monitor", "what the daemon is doing"),
+            ("gossipctl monitor --level warning", "what went wrong lately"),
+        )),
+    Command(
         "events", "follow what happens in the cluster", "events",
         options=(
             Option("--type", "KIND", "only this: member-join, member-leave, member-failed, member-update, member-reap, "
@@ -130,6 +210,7 @@ COMMANDS = {command.name: command for command in (
         "tags", "show or change the daemon's own tags", "tags", "list | set KEY=VALUE... | unset KEY...",
         1, ANY_NUMBER,
         options=(output(TABLE, JSON),),
+        about="Says how many bytes the tags take, of the 512 that there are.",
         examples=(
             ("gossipctl tags list", "what the cluster knows about this member"),
             ("gossipctl tags set role=web dc=eu-1", "add or change"),

@@ -225,7 +225,7 @@ class Session(Connection):
         id = event.id if query == 0 and event is not None else query
 
         def finish(result: object, error: str) -> None:
-            self._reply(seq, error and f"failed to respond to key query: {error}")
+            self._reply(seq, f"failed to respond to key query: {error}" if error and query == 0 else error)
 
         self._start(lambda done: self._backend.submit(lambda command: Respond(command, id, payload), done), finish)
 

@@ -21,6 +21,7 @@ from gossipd.ctl.output import (
     printable,
     rfc3339,
 )
+from gossipd.ctl.payload import payload_json, payload_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,8 +60,10 @@ def _count(arguments: Arguments) -> int:
 
 def _subscribe(client: Client, arguments: Arguments):    # type: ignore[no-untyped-def]
     kinds = arguments.texts("type")
+    # Who sees the numbers of the queries that he wants to see may use `respond`; nobody waits for others.
+    answers = arguments.text("output") == "jsonl" and any(kind.partition(":")[0] == "query" for kind in kinds)
     try:
-        return client.events(*kinds)
+        return client.events(*kinds, watch=not answers)
     except ClientError as error:
         if str(error) == "Invalid event filter":
             raise UsageError(f"option --type: {', '.join(kinds)}: no such event", arguments.command) from None
@@ -74,7 +77,7 @@ def _text(event: Event, paint: bool) -> str:
     moment = strftime("%H:%M:%S", localtime(time()))
     if event.members:
         return "".join(f"{moment}  {kind}  {printable(m.name)}  {m.address}\n" for m in event.members)
-    payload = printable((event.payload or b"").decode("utf-8", "surrogateescape"))
+    payload = "\\n".join(payload_lines(event.payload))
     return f"{moment}  {kind}  {printable(event.name)}  {payload}".rstrip() + "\n"
 
 
@@ -84,16 +87,6 @@ def event_json(event: Event) -> dict[str, object]:
     if event.kind.startswith("member-"):
         return record | {"members": [member_json(member) for member in event.members]}
     record |= {"name": event.name, **payload_json(event.payload), "ltime": event.ltime}
-    return record | ({"coalesce": event.coalesce} if event.kind == "user" else {"id": event.id})
-
-
-def payload_json(payload: bytes | None) -> dict[str, str | None]:
-    """Text where the payload is UTF-8, base64 where it is not; both null where there is none."""
-    if payload is None:
-        return {"payload": None, "payload_base64": None}
-    try:
-        return {"payload": payload.decode(), "payload_base64": None}
-    except UnicodeDecodeError:
-        from base64 import b64encode
-
-        return {"payload": None, "payload_base64": b64encode(payload).decode()}
+    if event.kind == "user":
+        return record | {"coalesce": event.coalesce}
+    return record | {"id": event.id, "query": event.query, "source": event.source}

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+BYTES_MAX = 512
+
+
 def run_tags(arguments: Arguments, connect: Callable[[], Client]) -> int:
     action, words = arguments.words[0], arguments.words[1:]
     if action == "list" and not words:
@@ -22,9 +25,11 @@ def run_tags(arguments: Arguments, connect: Callable[[], Client]) -> int:
         changes = dict(_pair(word, arguments) for word in words)
         with connect() as client:
             client.change_tags(changes)
+            _say_size(client)
     elif action == "unset" and words:
         with connect() as client:
             client.change_tags(delete=words)
+            _say_size(client)
     else:
         raise UsageError("tags needs list, set KEY=VALUE... or unset KEY...", arguments.command)
     return EXIT_OK
@@ -41,7 +46,22 @@ def _list(arguments: Arguments, connect: Callable[[], Client]) -> int:
     with connect() as client:
         tags = dict(sorted(client.stats().get("tags", {}).items()))
     if arguments.text("output") == "json":
-        sys.stdout.write(json_text({"tags": tags}))
+        sys.stdout.write(json_text({"tags": tags, "bytes": bytes_taken(tags), "bytes_max": BYTES_MAX}))
     else:
         sys.stdout.write(table(["KEY", "VALUE"], [[printable(key), printable(tags[key])] for key in tags]))
+        sys.stdout.write(f"\n{_size(tags)}\n")
     return EXIT_OK
+
+
+def _say_size(client: Client) -> None:
+    sys.stdout.write(_size(client.stats().get("tags", {})) + "\n")
+
+
+def _size(tags: dict[str, str]) -> str:
+    return f"tags take {bytes_taken(tags)} of {BYTES_MAX} bytes"
+
+
+def bytes_taken(tags: dict[str, str]) -> int:
+    """In a member's metadata: a mark and a msgpack map in its old form, which has no one-byte lengths."""
+    texts = [text.encode("utf-8", "surrogateescape") for item in tags.items() for text in item]
+    return 1 + (1 if len(tags) < 16 else 3) + sum(len(text) + (1 if len(text) < 32 else 3) for text in texts)

@@ -130,8 +130,11 @@ def test_force_leave_knows_the_names(ctl, daemon):
 
 
 def test_tags_are_shown_and_changed(ctl, daemon):
-    assert ctl("tags", "set", "n=1", "dc=") == (0, "", "")
-    assert ctl("tags", "unset", "dc") == (0, "", "")
+    daemon.backend.tags = {"role": "web"}
+    assert ctl("tags", "set", "n=1", "dc=") == (0, "tags take 11 of 512 bytes\n", "")
+    assert ctl("tags", "unset", "dc") == (0, "tags take 11 of 512 bytes\n", "")
+    assert ctl("tags", "list") == (0, "KEY   VALUE\nrole  web\n\ntags take 11 of 512 bytes\n", "")
+    assert json.loads(ctl("tags", "list", "-o", "json")[1]) == {"tags": {"role": "web"}, "bytes": 11, "bytes_max": 512}
     assert daemon.backend.commands == [
         SetTags(1, {"role": "web", "dc": "", "n": "1"}), SetTags(2, {"role": "web"})]
     for wrong in (["tags"], ["tags", "set"], ["tags", "list", "x"], ["tags", "set", "novalue"], ["tags", "drop", "x"]):

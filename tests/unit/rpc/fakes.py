@@ -42,6 +42,7 @@ class FakeBackend:
         self.refuse = ""            # the CommandError that the next submit raises
         self.join_outcome: tuple[int, str] = (1, "")
         self.members_asked = 0
+        self.tags: dict[str, str] = {}      # as stats tells them
         self.results: dict[type, tuple[object, str]] = {StartQuery: (QueryOutcome([], [], []), "")}
         self.parts: list[object] = []       # told before the next command is done
         self.hearing: list[Part] = []       # of commands that run
@@ -53,7 +54,7 @@ class FakeBackend:
         return list(self.member_list)
 
     def stats(self) -> dict[str, dict[str, str]]:
-        return {"agent": {"name": self.name}, "serf": {"members": str(len(self.member_list))}, "tags": {}}
+        return {"agent": {"name": self.name}, "serf": {"members": str(len(self.member_list))}, "tags": self.tags}
 
     def discovered(self, ask: bool) -> dict[str, Any]:
         self.asked_to_discover = ask
