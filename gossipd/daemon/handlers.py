@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,7 +11,7 @@ import trio
 
 from gossipd.commands import Respond
 from gossipd.daemon.announce import printable
-from gossipd.daemon.children import Child, Outcome
+from gossipd.daemon.children import Child, Outcome, own_environment
 from gossipd.daemon.engine import Engine
 from gossipd.errors import CommandError
 from gossipd.events import Event, MemberEvent, QueryEvent
@@ -37,7 +36,8 @@ class Handlers:
         self._hooks = tuple(hooks)
         self._engine = engine
         room = trio.Semaphore(CHILDREN_MAX)
-        self.lanes = {script: Lane(engine, script, room, self._over)
+        environment = own_environment()
+        self.lanes = {script: Lane(engine, script, environment, room, self._over)
                       for script in dict.fromkeys(hook.script for hook in hooks)}
         self._unanswered: dict[int, int] = {}   # queries by id: how many runs of scripts may still answer
         self._stopping = False
@@ -79,11 +79,12 @@ class Lane:
     """One script and the events that wait for it."""
 
     def __init__(
-        self, engine: Engine, script: str, room: trio.Semaphore, over: Callable[[Event, bool], None]
+        self, engine: Engine, script: str, environment: dict[bytes, bytes], room: trio.Semaphore,
+        over: Callable[[Event, bool], None],
     ) -> None:
         """`over` is told of every event that was handled or dropped, and whether it was a query and answered."""
-        self._engine, self._script, self._room, self._over = engine, script, room, over
-        self._environment = dict(os.environb)
+        self._engine, self._script, self._environment = engine, script, environment
+        self._room, self._over = room, over
         self._waiting: deque[tuple[Hook, Event]] = deque()
         self._news = trio.Event()
         self._closed = False

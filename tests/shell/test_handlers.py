@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -26,6 +28,7 @@ from gossipd.events import MEMBER_JOIN, Event, MemberEvent, QueryEvent, UserEven
 from gossipd.hooks import Hook, parse_spec
 from tests.support.fakenode import FakeNode
 from tests.support.memory import MemoryNetwork
+from tests.support.require import ROOT
 from tests.support.virtual import in_real_time
 
 ENVIRONMENT = dict(os.environb)
@@ -111,10 +114,38 @@ async def test_output_is_both_streams_in_their_order_and_the_exit_status_is_the_
 
 
 @in_real_time
-async def test_a_script_is_a_session_of_its_own_with_the_usual_signals():
-    outcome = await run("cut -d' ' -f1,5,6 /proc/$$/stat; kill -PIPE $$; echo survived")
-    pid, group, session = outcome.output.split()
-    assert pid == group == session and outcome.describe() == "signal=SIGPIPE"
+async def test_a_script_is_a_process_group_of_its_own_with_the_usual_signals():
+    outcome = await run("cut -d' ' -f1,5 /proc/$$/stat; kill -PIPE $$; echo survived")
+    pid, group = outcome.output.split()
+    assert pid == group and outcome.describe() == "signal=SIGPIPE"
+
+
+@pytest.mark.parametrize(("content", "mode", "status", "output"), [
+    ("#!/bin/sh\necho $0; exit 4\n", 0o755, 4, "{path}\n"),
+    ("echo $0; exit 5\n", 0o755, 5, "{path}\n"),
+    ("#!/bin/sh\n", 0o644, 126, "/bin/sh: 1: {path}: Permission denied\n"),
+    ("#!/no/such/program\n", 0o755, 127, "/bin/sh: 1: {path}: not found\n"),
+    (None, 0, 127, "/bin/sh: 1: {path}: not found\n"),
+])
+@in_real_time
+async def test_a_path_without_a_shell_behaves_as_with_one(tmp_path, content, mode, status, output):
+    path = tmp_path / "script.sh"
+    if content is not None:
+        path.write_text(content)
+        path.chmod(mode)
+    plain, by_shell = await run(str(path)), await run(f" {path}")
+    assert (plain.status, plain.output) == (by_shell.status, by_shell.output)
+    assert plain.status == status
+    if os.path.realpath("/bin/sh").endswith("dash"):
+        assert plain.output.decode() == output.format(path=path)
+
+
+@in_real_time
+async def test_a_path_runs_without_the_cost_of_a_shell(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(f"#!{sys.executable} -S\nprint(open('/proc/self/stat').read().split()[3])\n")
+    path.chmod(0o755)
+    assert int((await run(str(path))).output) == os.getpid()
 
 
 @in_real_time
@@ -196,6 +227,25 @@ async def test_nothing_stays_open_after_children_that_ended_or_could_not_start()
     assert sorted(os.listdir("/proc/self/fd")) == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_locale_that_python_made_up_is_not_passed_on():
+    script = "import gossipd.daemon.children as c, os; print(sorted(c.own_environment().items()), len(os.environ))"
+    given = {"B": "\udcff", "PWD": str(ROOT)}
+    for added in ({}, {"LC_CTYPE": "C.UTF-8"}):
+        said = subprocess.run(
+            [sys.executable, "-c", script], env=given | added, cwd=ROOT, capture_output=True).stdout.decode()
+        environment, _, count = said.strip().rpartition(" ")
+        assert environment == str(sorted((os.fsencode(k), os.fsencode(v)) for k, v in (given | added).items()))
+        assert count == "3"     # Python did add it
+
+
+def test_pwd_is_right_whatever_we_were_told(monkeypatch, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for told, passed_on in ((None, tmp_path), ("/", tmp_path), (f"{tmp_path}/link", tmp_path / "link")):
+        monkeypatch.setenv("PWD", told or "")
+        assert children.own_environment()[b"PWD"] == os.fsencode(passed_on)
 
 
 @in_real_time
