@@ -62,6 +62,8 @@ class Guests:
 
     def received(self, guest: Guest, count: int) -> None:
         """`count` more bytes came from `guest`. Past the limit the one that sent most goes."""
+        if guest not in self._guests:
+            return          # dismissed, but this had been read already
         guest.received += count
         self._received += count
         if self._received > STREAM_BYTES_MAX:

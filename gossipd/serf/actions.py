@@ -152,6 +152,8 @@ class Actions:
     # tags
 
     def set_tags(self, command: SetTags, now: float, out: list[Effect]) -> None:
+        if self.life is not Life.ALIVE:
+            raise CommandError("cannot change tags: this node is leaving or has left")
         """Raises CommandError if they do not fit: then the old ones stay."""
         before = self.meta
         self._set_tags(command.tags)

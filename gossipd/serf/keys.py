@@ -144,12 +144,18 @@ class KeyManager:
             outcome.silent = [name for name in asked if name not in heard.answered]
             out.append(Reply(command.id, outcome, _failure(outcome)))
             self._running = False
-            if self._turns:
-                self._begin(self._turns.pop(0), now, out)
+            while self._turns and not self._running:
+                self._next(self._turns.pop(0), now, out)
 
         self._queries.ask(Ask(QUERY_OF[command.action], encode_key_request(command.key),
                               relay_factor=command.relay_factor), answered, over, now, out)
         self._running = True
+
+    def _next(self, command: ChangeKeys, now: float, out: list[Effect]) -> None:
+        try:
+            self._begin(command, now, out)
+        except CommandError as error:
+            out.append(Reply(command.id, error=str(error)))
 
 
 def _count(answer: QueryAnswer, outcome: KeyOutcome) -> None:

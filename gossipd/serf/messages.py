@@ -18,16 +18,18 @@ from gossipd.wire.codec import (
     ITEMS_MAX,
     NAME_MAX,
     pack,
+    split_list,
     split_map,
     take_bool,
     take_bytes,
-    take_list,
     take_map,
     take_name,
     take_str,
     take_uint,
+    unpack_fields,
     unpack_front,
     unpack_map,
+    unpack_plain,
 )
 from gossipd.wire.reasons import BAD_FIELD, BAD_TYPE, GARBAGE, TOO_LARGE
 
@@ -53,8 +55,8 @@ FILTERS_MAX = 256                   # in one query, and names in one filter
 KEYS_MAX = 1024                     # in a listing
 SLOTS_MAX = 8192                    # of a peer's event ring, which is 512 in Serf; and events in one of them
 EVENTS_BYTES_MAX = 8 * 1024 * 1024  # of all the events in one push/pull
+EVENTS_MAX = 16384                  # in one push/pull; what is more is left out
 MEMBERS_MAX = 65536                 # that one push/pull may speak about
-CLOCK_BYTES_MAX = 9                 # of an integer
 NAMES_BYTES_MAX = 4 * 1024 * 1024   # of what it says about them
 INT64_END = 1 << 63
 
@@ -279,15 +281,16 @@ def decode_push_pull(state: bytes) -> PushPullState:
     if state[:1] != b"\x02":
         raise WireError(BAD_TYPE, f"user state {state[:1].hex()}")
     packed, _ = split_map(state[1:])    # field by field, so that each meets its own bounds before it is built
-    clocks = {key: _part(packed, key, CLOCK_BYTES_MAX, 0) for key in (b"LTime", b"EventLTime", b"QueryLTime")}
-    slots = _list(_part(packed, b"Events", EVENTS_BYTES_MAX, SLOTS_MAX))
+    clocks: dict[bytes, object] = {
+        key: unpack_plain(packed[key]) for key in (b"LTime", b"EventLTime", b"QueryLTime") if key in packed
+    }
     return PushPullState(
         ltime=_clock(clocks, b"LTime"),
-        status_ltimes=_status_times(_part(packed, b"StatusLTimes", NAMES_BYTES_MAX, MEMBERS_MAX)),
-        left=[_text(name) for name in _list(_part(packed, b"LeftMembers", NAMES_BYTES_MAX, MEMBERS_MAX))],
+        status_ltimes=_status_times(_part(packed, b"StatusLTimes", NAMES_BYTES_MAX)),
+        left=_names(_part(packed, b"LeftMembers", NAMES_BYTES_MAX)),
         event_ltime=_clock(clocks, b"EventLTime"),
         query_ltime=_clock(clocks, b"QueryLTime"),
-        events=[_slot(slot) for slot in slots if slot is not None],
+        events=_slots(_part(packed, b"Events", EVENTS_BYTES_MAX)),
     )
 
 
@@ -380,6 +383,7 @@ _DECODERS: dict[int, Callable[[bytes], UserMessage]] = {
     QUERY_RESPONSE: _response,
     RELAY: _relay,
 }
+_NIL = b"\xc0"
 _VERSION_KEYS = (b"ProtocolMin", b"ProtocolMax", b"ProtocolCur", b"DelegateMin", b"DelegateMax", b"DelegateCur")
 
 
@@ -390,13 +394,12 @@ def _fields(body: bytes, items_max: int = ITEMS_MAX) -> dict[bytes, object]:
     return unpack_map(body, (), items_max)
 
 
-def _part(packed: dict[bytes, bytes], key: bytes, bytes_max: int, items_max: int) -> object:
-    part = packed.get(key)
-    if part is None:
-        return None
+def _part(packed: dict[bytes, bytes], key: bytes, bytes_max: int) -> bytes:
+    """A field that may be large, still packed: built at once, nested arrays could take a hundred times its size."""
+    part = packed.get(key, _NIL)
     if len(part) > bytes_max:
         raise WireError(TOO_LARGE, f"{key.decode()} of {len(part)} bytes")
-    return unpack_map(b"\x81\xa1v" + part, (), items_max)[b"v"]
+    return part
 
 
 def _ltime(fields: dict[bytes, object]) -> int:
@@ -424,29 +427,41 @@ def _payload(fields: dict[bytes, object]) -> bytes | None:
     return None if fields.get(b"Payload") is None else take_bytes(fields, b"Payload")
 
 
-def _status_times(value: object) -> dict[str, int]:
-    if value is None:
-        return {}
-    if type(value) is not dict:
-        raise WireError(BAD_FIELD, "StatusLTimes")
+def _status_times(part: bytes) -> dict[str, int]:
+    packed, _ = split_map(part)
+    if len(packed) > MEMBERS_MAX:
+        raise WireError(TOO_LARGE, f"{len(packed)} status times")
     times: dict[str, int] = {}
-    for key, ltime in value.items():
+    for key, value in packed.items():
+        ltime = unpack_plain(value)
         if type(ltime) is not int or ltime < 0:
             raise WireError(BAD_FIELD, "status time")
-        if ltime < LTIME_LIMIT and type(key) is bytes and len(key) <= NAME_MAX:
+        if ltime < LTIME_LIMIT and len(key) <= NAME_MAX:
             times[_text(key)] = ltime
     return times
 
 
-def _slot(value: object) -> EventSlot:
-    if type(value) is not dict:
-        raise WireError(BAD_FIELD, "event slot")
-    events: list[tuple[str, bytes | None]] = []
-    for event in take_list(value, b"Events"):
-        if type(event) is not dict:
-            raise WireError(BAD_FIELD, "event in a slot")
-        events.append((take_str(event, b"Name"), _payload(event)))
-    return EventSlot(take_uint(value, b"LTime", 64), events)
+def _names(part: bytes) -> list[str]:
+    return [_text(unpack_plain(name)) for name in split_list(part, MEMBERS_MAX)]
+
+
+def _slots(part: bytes) -> list[EventSlot]:
+    """The event ring, without its empty slots and what is more than EVENTS_MAX events."""
+    slots: list[EventSlot] = []
+    room = EVENTS_MAX
+    for packed in split_list(part, SLOTS_MAX):
+        if packed != _NIL and room > 0:
+            slots.append(_slot(packed, room))
+            room -= len(slots[-1].events)
+    return slots
+
+
+def _slot(packed: bytes, events_max: int) -> EventSlot:
+    fields, _ = split_map(packed)
+    events = [unpack_fields(event, (b"Name", b"Payload"))
+              for event in split_list(fields.get(b"Events", _NIL), EVENTS_MAX)[:events_max]]
+    ltime = take_uint({b"LTime": unpack_plain(fields.get(b"LTime", _NIL))}, b"LTime", 64)
+    return EventSlot(ltime, [(take_str(event, b"Name"), _payload(event)) for event in events])
 
 
 def _list(value: object) -> list[object]:

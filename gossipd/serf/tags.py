@@ -40,7 +40,8 @@ def decode_tags(meta: bytes) -> Mapping[str, str]:
         return {"role": meta.decode("utf-8", "surrogateescape")}
     try:
         fields = unpack_map(meta[1:])
-        return {key.decode("utf-8", "surrogateescape"): take_str(fields, key) for key in fields}
+        return {key.decode("utf-8", "surrogateescape"): take_str(fields, key) for key in fields
+                if isinstance(key, bytes)}
     except WireError:
         return {}
 

@@ -9,10 +9,12 @@ from gossipd.errors import CommandError
 from gossipd.events import UserEvent
 from gossipd.serf.config import USER_EVENT_BYTES_MAX, SerfConfig
 from gossipd.serf.lamport import LamportClock
-from gossipd.serf.messages import EventSlot, PushPullState, UserEventMessage, encode_user_event
+from gossipd.serf.messages import EVENTS_BYTES_MAX, EventSlot, PushPullState, UserEventMessage, encode_user_event
 
 EVENTS_IN_SLOT_MAX = 1024
 """Different events with one Lamport time; further ones are dropped (§18.7)."""
+HISTORY_BYTES_MAX = EVENTS_BYTES_MAX // 2       # of the events that we tell in a push/pull
+EVENT_OVERHEAD_BYTES = 32                       # of each, encoded
 
 
 class _Slot:
@@ -71,9 +73,16 @@ class UserEvents:
         return True
 
     def slots(self) -> list[EventSlot]:
-        """All that we remember, oldest first."""
-        slots = sorted(self._ring.values(), key=lambda slot: slot.ltime)
-        return [EventSlot(s.ltime, [(name, payload) for (name, _), payload in s.events.items()]) for s in slots]
+        """All that we remember, oldest first; of very much the newest, as peers take no more at once."""
+        slots: list[EventSlot] = []
+        room = HISTORY_BYTES_MAX
+        for slot in sorted(self._ring.values(), key=lambda slot: slot.ltime, reverse=True):
+            events = [(name, payload) for (name, _), payload in slot.events.items()]
+            room -= sum(len(name) + len(payload or b"") + EVENT_OVERHEAD_BYTES for name, payload in events)
+            if room < 0:
+                break
+            slots.append(EventSlot(slot.ltime, events))
+        return slots[::-1]
 
     def replay(self, state: PushPullState, ignore_old: bool, now: float, out: list[Effect]) -> None:
         """Take in a peer's ring, after its clocks were witnessed; nothing of it is passed on.

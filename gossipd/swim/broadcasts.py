@@ -101,7 +101,7 @@ class BroadcastQueue:
             self._drop(entry, now)
             return
         stage = entry.stage = entry.stage + 1
-        if stage < len(self._delays) and sent_to:
+        if stage < len(self._delays):
             heappush(self._early, (now + self._delays[stage] - self._delays[stage - 1], entry.number, entry))
         else:
             self._to_tier(entry, now)

@@ -71,7 +71,7 @@ class Gossiper:
         if not due:
             return
         copies: list[list[Address]] = [[] for _ in due]
-        for peer in self._peers(now, due[0][1].reached):
+        for peer in self._peers(now, _reached_by_all(due)):
             parts = []
             for (queue, entry), sent_to in zip(due, copies, strict=True):
                 if peer.address not in entry.reached and len(sent_to) < queue.copies_left(entry):
@@ -153,3 +153,9 @@ class Gossiper:
         if timer == PUSH_PULL:
             interval = periodic_interval_s(self._config.push_pull_interval_s, len(self._swim.members))
             self._timers.set(PUSH_PULL, now + interval)
+
+
+def _reached_by_all(due: list[tuple[BroadcastQueue, Broadcast]]) -> list[Address]:
+    """Who needs none of these any more."""
+    first, *others = [entry.reached for _, entry in due]
+    return [address for address in first if all(address in reached for reached in others)]

@@ -95,13 +95,14 @@ class MemberTable:
         at = self._rng.randrange(len(self.order))
         self.order[at], self.order[-1] = self.order[-1], self.order[at]
 
-    def prune(self, now: float, keep_s: float) -> None:
-        """Forget dead and left records whose state is older than `keep_s`."""
+    def prune(self, now: float, keep_s: float) -> int:
+        """Forget dead and left records whose state is older than `keep_s`. How many."""
         gone = [m for m in self.order if m.state >= DEAD and now - m.changed > keep_s]
         for member in gone:
             del self._by_name[member.name]
         if gone:
             self.order = [m for m in self.order if m.name in self._by_name]
+        return len(gone)
 
     def shuffle(self) -> None:
         self._rng.shuffle(self.order)

@@ -8,6 +8,7 @@ suspicion that follows names them as witnesses and ends after a short grace.
 from __future__ import annotations
 
 import zlib
+from itertools import islice
 from random import Random
 
 from gossipd.addresses import Address
@@ -34,7 +35,7 @@ class Probe:
     """One probe of `member`, under way."""
 
     __slots__ = ("seq", "member", "incarnation", "address", "started", "until", "in_turn", "asked", "nacks_expected",
-                 "nacks", "refused_by", "refused_here", "tcp_answered")
+                 "nacked_by", "refused_by", "refused_here", "tcp_answered")
 
     def __init__(self, seq: int, member: Member, started: float, until: float, in_turn: bool) -> None:
         self.seq = seq
@@ -46,7 +47,7 @@ class Probe:
         self.in_turn = in_turn                      # by the schedule, not to verify what another said
         self.asked: dict[Address, str] = {}         # helpers
         self.nacks_expected = 0
-        self.nacks = 0
+        self.nacked_by: dict[Address, None] = {}
         self.refused_by: dict[str, None] = {}       # nodes that saw the port refused
         self.refused_here = False
         self.tcp_answered = False
@@ -105,7 +106,7 @@ class Prober:
         while checked < len(table):
             checked += 1
             if self._at >= len(table):
-                table.prune(now, self._config.gossip_to_the_dead_s)
+                self._swim.version += table.prune(now, self._config.gossip_to_the_dead_s)
                 table.shuffle()
                 self._at = 0
                 continue
@@ -171,8 +172,8 @@ class Prober:
             elif failure == "refused":
                 self._refused(probe, now, out)
 
-        self._exchanges.open(probe.address, self._outbox.stream_bytes(encode(self._ping(seq, probe.member))), probe.until, "ping",
-                             done, out)
+        request = self._outbox.stream_bytes(encode(self._ping(seq, probe.member)))
+        self._exchanges.open(probe.address, request, probe.until, "ping", done, out)
 
     def _ping(self, seq: int, target: Member) -> Ping:
         return Ping(seq, target.name, self._config.addr, self._config.port, self._config.name)
@@ -194,7 +195,8 @@ class Prober:
         probe = self._probes.get(nack.seq)
         if probe is None:
             return
-        probe.nacks += 1
+        if source in probe.asked or len(probe.nacked_by) < probe.nacks_expected:
+            probe.nacked_by[source] = None
         if nack.refused and (helper := probe.asked.get(source)) is not None:
             probe.refused_by[helper] = None
             self._weigh_refusals(probe, now, out)
@@ -207,7 +209,8 @@ class Prober:
             self._swim.on_answer(probe.member)
             out.append(Notice(WARNING, f"answers by TCP but not by UDP name={name!r}"))
             return
-        self._swim.awareness.change(probe.nacks_expected - probe.nacks if probe.nacks_expected else 1)
+        missing = max(0, probe.nacks_expected - len(probe.nacked_by))
+        self._swim.awareness.change(missing if probe.nacks_expected else 1)
         asked = f", {len(probe.asked)} others neither" if probe.asked else ""
         self._accuse(probe, (), f"no answer to our ping{asked}", now, out)
 
@@ -264,9 +267,10 @@ class Prober:
         key = zlib.crc32(b"%d " % suspect.incarnation + _name_bytes(suspect))
         mine = _draw(self._swim.local, key)
         accuser = next(iter(self._swim.suspicions[suspect.name].accusers))
-        ahead = sum(m.state == ALIVE and m is not suspect and m.name != accuser and _draw(m, key) < mine
-                    for m in self._swim.members)
-        return ahead < max(1, self._config.suspicion_mult - 2)
+        ahead = (m for m in self._swim.members
+                 if m.state == ALIVE and m is not suspect and m.name != accuser and _draw(m, key) < mine)
+        verifiers = max(1, self._config.suspicion_mult - 2)
+        return len(list(islice(ahead, verifiers))) < verifiers
 
     # answering
 

@@ -19,6 +19,7 @@ class Suspicion:
     accusers: dict[str, None]   # in order of arrival; the first is not a confirmation
     refused_by: tuple[str, ...] = field(default=())     # witnesses that nobody listens on its port any more
     refused_at: float = math.inf                        # when there were enough of them
+    answered: bool = False                              # a probe of ours since it began
     called: float = -math.inf                           # when we told the suspect itself, for the last time
 
     def confirm(self, accuser: str) -> bool:

@@ -18,7 +18,7 @@ from gossipd.swim.config import META_BYTES_MAX, SwimConfig
 from gossipd.swim.members import ALIVE, DEAD, LEFT, SUSPECT, Member, MemberTable
 from gossipd.swim.suspicion import Suspicion, suspicion_for
 from gossipd.swim.upper import Upper
-from gossipd.swim.versions import usable_versions
+from gossipd.swim.versions import VERSION_BYTES, usable_versions
 from gossipd.timers import TimerQueue
 from gossipd.wire.codec import encode
 from gossipd.wire.messages import Alive, Dead, Suspect
@@ -61,7 +61,7 @@ class Swim:
 
     def announce(self, now: float, out: list[Effect], done: Done | None = None) -> None:
         """Tell everybody our current metadata, with a higher incarnation (§9.3 Update)."""
-        self.incarnation += 1
+        self.incarnation = min(self.incarnation + 1, INCARNATION_MAX - 1)
         self._apply_alive(self.local, self._own_alive(self.upper.node_meta()), now, out, done=done)
 
     def leave(self, now: float, out: list[Effect], done: Done | None = None) -> None:
@@ -83,8 +83,9 @@ class Swim:
             return      # old news: the usual case
         if (mine and self.leaving) or not usable(alive):
             return
-        if alive.port == 0:
-            alive = Alive(alive.incarnation, alive.node, alive.addr, self.config.bind_port, alive.meta, alive.vsn)
+        if alive.port == 0 or len(alive.vsn) > VERSION_BYTES:
+            alive = Alive(alive.incarnation, alive.node, alive.addr, alive.port or self.config.bind_port, alive.meta,
+                          alive.vsn[:VERSION_BYTES])
         replace = False
         if member is None:
             if len(self.members) >= self.config.members_max:
@@ -177,6 +178,8 @@ class Swim:
         """True if `suspect` brings the first sufficient evidence that the process is gone."""
         if suspicion.refused_by or not suspect.refused:
             return False
+        if suspicion.answered and suspect.source != self.config.name:
+            return False        # what was seen before it answered us may still be on its way
         member = self.members.get(suspect.node)
         known = tuple(dict.fromkeys(n for n in suspect.refused[:WITNESSES_MAX]
                                     if n != suspect.node and self.members.get(n) is not None))
@@ -188,7 +191,10 @@ class Swim:
     def on_answer(self, member: Member) -> None:
         """It answered a probe: somebody listens on its port now, so only Lifeguard's countdown stays."""
         suspicion = self.suspicions.get(member.name)
-        if suspicion is not None and suspicion.refused_by:
+        if suspicion is None:
+            return
+        suspicion.answered = True
+        if suspicion.refused_by:
             suspicion.refused_by, suspicion.refused_at = (), math.inf
             self._set_countdown(member, suspicion)
 
@@ -251,7 +257,7 @@ class Swim:
     # shared
 
     def _believable(self, incarnation: int, member: Member) -> bool:
-        return member.incarnation <= incarnation < INCARNATION_MAX
+        return member.incarnation <= incarnation < INCARNATION_MAX - 1      # its refutation is one higher
 
     def _refute(self, accused: int, said: str, now: float, out: list[Effect]) -> None:
         """§10.4: an alive that beats the accusation."""

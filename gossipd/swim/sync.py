@@ -24,6 +24,7 @@ from gossipd.wire.messages import Alive, Dead, Err, Message, PushPull, PushPullE
 from gossipd.wire.stream import encode_push_pull
 
 MERGE_SLICE = 128               # entries applied at one go
+PENDING_ENTRIES_MAX = 131072    # that wait to be applied; a push/pull that comes on top is left out
 JOINS_AT_ONCE = 16
 Merged = Callable[[str, float, list[Effect]], None]
 """("" or why nothing was merged, now, out)"""
@@ -108,6 +109,10 @@ class Sync:
         if not compatible(state.entries, self._swim.members):
             out.append(Rejected("incompatible versions", source))
             done("incompatible protocol versions", now, out)
+            return
+        if sum(len(m.state.entries) - m.at for m in self._merges) > PENDING_ENTRIES_MAX:
+            out.append(Rejected("too many push/pulls", source))
+            done("busy with other push/pulls", now, out)
             return
         self._merges.append(_Merge(state, early, source, done))
         if len(self._merges) == 1:

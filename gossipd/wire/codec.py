@@ -33,7 +33,7 @@ from gossipd.wire.messages import (
     Suspect,
     User,
 )
-from gossipd.wire.reasons import BAD_FIELD, BAD_TYPE, GARBAGE, TOO_DEEP, TRUNCATED
+from gossipd.wire.reasons import BAD_FIELD, BAD_TYPE, GARBAGE, TOO_DEEP, TOO_LARGE, TRUNCATED
 
 U32_MAX = 0xFFFFFFFF
 ITEMS_MAX = 64          # of any array or map in a message; the largest struct has 8 fields
@@ -78,6 +78,18 @@ def unpack_map(body: bytes, order: tuple[bytes, ...] = (), items_max: int = ITEM
     except Exception:       # msgpack raises ValueError, TypeError, its own and others (spec §3.2)
         return _unpack_slowly(body, order, items_max)[0]
     return value if type(value) is dict else as_fields(value, order)
+
+
+def unpack_fields(body: bytes, order: tuple[bytes, ...]) -> dict[bytes, object]:
+    """Like `unpack_map` for a large struct of plain fields: only those named in `order` are built, and no arrays or
+    maps in them, which could take a hundred times the memory that they had on the wire. Raises WireError."""
+    values, _ = split_map(body, order)
+    return {key: unpack_plain(values[key]) for key in order if key in values}
+
+
+def unpack_plain(packed: bytes) -> object:
+    """One value that is no array and no map; for those a stand-in that every `take_*` refuses."""
+    return _unpack_value(packed, 0)
 
 
 def unpack_front(
@@ -127,11 +139,14 @@ def split_map(body: bytes, order: tuple[bytes, ...] = ()) -> tuple[dict[bytes, b
     return values, body[unpacker.tell():]
 
 
-def split_list(body: bytes) -> list[bytes]:
-    """The elements of one array, each still packed; nil is an empty one. Raises WireError."""
+def split_list(body: bytes, items_max: int) -> list[bytes]:
+    """The elements of one array, each still packed; nil is an empty one. Raises WireError, for too many too."""
     unpacker = _unpacker(body)
     try:
-        return [] if body[:1] == b"\xc0" else [_skip(unpacker, body) for _ in range(unpacker.read_array_header())]
+        count = 0 if body[:1] == b"\xc0" else unpacker.read_array_header()
+        if count > items_max:
+            raise WireError(TOO_LARGE, f"an array of {count}")
+        return [_skip(unpacker, body) for _ in range(count)]
     except Exception as error:
         raise translate(error) from None
 

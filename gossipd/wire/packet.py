@@ -8,7 +8,7 @@ from struct import pack as pack_struct
 from zlib import crc32
 
 from gossipd.errors import WireError
-from gossipd.wire.codec import pack, take_bytes, take_uint, unpack_map
+from gossipd.wire.codec import pack, take_bytes, take_uint, unpack_fields
 from gossipd.wire.messages import COMPOUND, COMPRESS, HAS_CRC, LABEL
 from gossipd.wire.reasons import BAD_ALGORITHM, BAD_CRC, TOO_DEEP, TOO_LARGE, TRUNCATED, WRONG_LABEL
 from gossipd.wire.secure import NONCE_SIZE, OVERHEAD, Keyring
@@ -57,7 +57,7 @@ def wrap_compressed(message: bytes) -> bytes:
 
 def compressed_stream(body: bytes) -> bytes:
     """The LZW stream inside a compress message, given without its type byte. Raises WireError."""
-    fields = unpack_map(body, _COMPRESS_ORDER)
+    fields = unpack_fields(body, _COMPRESS_ORDER)
     if take_uint(fields, b"Algo", 8) != _LZW:
         raise WireError(BAD_ALGORITHM, f"algorithm {fields[b'Algo']}")
     return take_bytes(fields, b"Buf")

@@ -7,6 +7,7 @@ megabytes, it works in slices of about 2 ms, so that its caller can let others r
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from functools import lru_cache
 from sys import intern
 
 from msgpack import OutOfData
@@ -292,11 +293,24 @@ def _decode_entries(window: bytes, count: int, entries: list[PushPullEntry]) -> 
         except Exception as error:
             raise translate(error) from None
         end = unpacker.tell()
-        entry = _entry(unpack_map(window[start:end], _ENTRY_ORDER))
+        entry = _decode_entry(window[start:end])
         start = end
         if entry is not None:
             entries.append(entry)
     return count, start
+
+
+def _decode_entry(packed: bytes) -> PushPullEntry | None:
+    """Most of a peer's list is as it was the last time, so equal bytes may give one shared object: never change it."""
+    return _decode_entry_cached(packed) if len(packed) <= _CACHED_BYTES_MAX else _decode_entry_anew(packed)
+
+
+def _decode_entry_anew(packed: bytes) -> PushPullEntry | None:
+    return _entry(unpack_map(packed, _ENTRY_ORDER))
+
+
+_CACHED_BYTES_MAX = 1024
+_decode_entry_cached = lru_cache(maxsize=2048)(_decode_entry_anew)
 
 
 def _entry(fields: dict[bytes, object]) -> PushPullEntry | None:

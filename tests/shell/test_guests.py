@@ -79,3 +79,20 @@ def test_bytes_of_streams_that_are_over_no_longer_count(monkeypatch):
         house.guests.received(guest, 900)
         house.guests.remove(guest)
     assert house.dismissed == [] and len(house.guests) == 0
+
+
+def test_what_a_dismissed_stream_had_sent_already_is_not_counted():
+    guests = Guests()
+    big, small = Guest("a", lambda: None), Guest("b", lambda: None)
+    guests.admit(big)
+    guests.admit(small)
+    guests.received(big, guests_module.STREAM_BYTES_MAX)
+    guests.received(small, 1)
+    assert big not in guests
+    guests.received(big, guests_module.STREAM_BYTES_MAX)      # read in the same turn
+    assert small in guests
+    guests.remove(small)
+    fresh = Guest("c", lambda: None)
+    guests.admit(fresh)
+    guests.received(fresh, 1)
+    assert fresh in guests

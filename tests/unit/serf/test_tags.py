@@ -37,3 +37,7 @@ def test_names_and_values_that_are_no_utf_8_come_back_unchanged():
     meta = b"\xff\x81\xa2\xff\xfe\xa1\x80"
     tags = decode_tags(meta)
     assert encode_tags(tags, 5) == meta
+
+
+def test_a_peers_map_with_keys_that_are_no_text_yields_the_rest():
+    assert dict(decode_tags(b"\xff\x83\x01\xa1a\xa4role\xa3web\xc0\xa1b")) == {"role": "web"}

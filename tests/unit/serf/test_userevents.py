@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from gossipd.commands import Join, SendEvent
@@ -7,7 +9,15 @@ from gossipd.effects import Reply
 from gossipd.errors import CommandError, WireError
 from gossipd.events import UserEvent
 from gossipd.serf.coalesce import UserCoalescer
-from gossipd.serf.messages import EventSlot, PushPullState, UserEventMessage, encode_push_pull, encode_user_event
+from gossipd.serf.messages import (
+    EVENTS_BYTES_MAX,
+    EventSlot,
+    PushPullState,
+    UserEventMessage,
+    decode_push_pull,
+    encode_push_pull,
+    encode_user_event,
+)
 from gossipd.serf.userevents import EVENTS_IN_SLOT_MAX
 from gossipd.timers import TimerQueue
 from tests.support.serf import SerfBench
@@ -187,3 +197,24 @@ def test_followers_come_out_as_from_the_reference():
         coalescer.quiet(out)
         told = [(e.event.name, e.event.payload.decode(), e.event.ltime) for e in out]
         assert sorted(told) == sorted((e["name"], e["payload"], e["ltime"]) for e in step["flush_out"])
+
+
+def test_of_a_very_long_history_peers_get_the_newest_that_they_take():
+    bench = SerfBench(user_event_bytes=9216)
+    for ltime in range(1, 513):
+        for name in ("a", "b"):
+            bench.hears(encode_user_event(UserEventMessage(ltime, name, bytes(9000), False)))
+    state = bench.serf.local_state(False)
+    slots = decode_push_pull(state).events
+    assert len(state) < EVENTS_BYTES_MAX and slots[-1].ltime == 512 and len(slots) > 100
+
+
+def test_nested_arrays_in_a_peers_history_are_refused_before_they_are_built():
+    nested = b"\xdc\x03\xe8" + b"\x90" * 1000
+    slots = b"\xdc\x1f\x40" + nested * 8000
+    tracemalloc.start()
+    with pytest.raises(WireError):
+        decode_push_pull(b"\x02\x81\xa6Events" + slots)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 * len(slots)

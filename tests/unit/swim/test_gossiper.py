@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 from gossipd.addresses import Address
-from gossipd.effects import SendDatagram
+from gossipd.effects import Rejected, SendDatagram
 from gossipd.swim.broadcasts import retransmit_limit
 from gossipd.swim.gossiper import BURST_BYTES_MAX
 from gossipd.swim.members import ALIVE, DEAD, LEFT, SUSPECT
-from gossipd.swim.sync import MERGE_SLICE
-from gossipd.wire.messages import Alive, Dead, PushPull, PushPullEntry, Suspect
+from gossipd.swim.sync import MERGE_SLICE, PENDING_ENTRIES_MAX
+from gossipd.wire.messages import Alive, Dead, PushPull, PushPullEntry, Suspect, User
 from tests.support.swim import STRANGER, Bench, address_number, alive
 
 MANY = [f"m{i:02}" for i in range(30)]
@@ -200,3 +200,20 @@ def test_a_goodbye_alone_is_done_at_once() -> None:
     done: list[float] = []
     bench.membership.leave(done.append, 10.0, bench.out)
     assert done == [10.0]
+
+
+def test_our_news_for_a_peer_does_not_wait_because_its_own_leave_in_the_same_burst() -> None:
+    bench = gossip_only()
+    bea, = bench.add("bea")
+    bench.swim.queue.add(b"\x08from bea", 10.0, reached=[bea.address])
+    bench.swim.queue.add(b"\x08ours", 10.0)
+    bench.gossiper.advance(10.0, bench.out)
+    assert [m for _, m in bench.packets()] == [User(b"ours")]
+
+
+def test_push_pulls_that_wait_to_be_applied_are_limited() -> None:
+    bench = gossip_only()
+    entries = [entry(f"x{i}") for i in range(PENDING_ENTRIES_MAX // 2)]
+    for _ in range(5):
+        bench.membership.sync.respond(PushPull(False, list(entries), b"upper"), STRANGER, 1.0, bench.out)
+    assert [e.reason for e in bench.out if isinstance(e, Rejected)] == ["too many push/pulls"] * 2

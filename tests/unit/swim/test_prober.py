@@ -352,3 +352,14 @@ def test_a_suspicion_is_verified_by_exactly_k_nodes_wherever_it_is_heard() -> No
         bench.swim.on_suspect(Suspect(1, "n0", "n5"), STRANGER, 0.0, bench.out)
         verifiers += [name] * len(bench.sent(Ping))
     assert len(verifiers) == len(set(verifiers)) == 2
+
+
+def test_a_nack_that_the_network_doubles_counts_once() -> None:
+    bench = Bench()
+    bench.add("bea", "cal", "dan", "eve", "fay")
+    ping, sent = probe_of(bench, "bea")
+    at(bench, sent + 0.5)
+    for _ in range(5):
+        bench.prober.on_nack(Nack(ping.seq), helpers_of(bench)[0], sent + 0.6, bench.out)
+    at(bench, sent + 1.0)
+    assert bench.swim.awareness.score == 2

@@ -136,3 +136,43 @@ def test_a_message_too_long_for_a_packet_has_no_early_copies_and_never_leaves() 
     bench.membership.queue_user(bench.swim.queue, bytes(EARLY_BYTES_MAX + 100), 1.0)
     bench.run(5.0)
     assert bench.upper.user_messages == [] and len(bench.swim.queue) == 1
+
+
+def test_only_six_version_numbers_are_kept_and_passed_on() -> None:
+    bench = Bench()
+    bench.forget_news()
+    bench.swim.on_alive(alive("bea", vsn=GOOD + bytes(60000)), STRANGER, 1.0, bench.out)
+    assert bench.member("bea").vsn == GOOD and len(bench.swim.queue.select(0, 1 << 20, 1.0)[0]) < 100
+
+
+def test_what_we_say_against_the_highest_accusation_is_believed() -> None:
+    bench = Bench()
+    bench.swim.on_suspect(Suspect(INCARNATION_MAX - 1, "me", "x"), STRANGER, 1.0, bench.out)
+    assert bench.swim.incarnation == 1
+    bench.swim.on_suspect(Suspect(INCARNATION_MAX - 2, "me", "x"), STRANGER, 1.0, bench.out)
+    peer = Bench(name="peer")
+    peer.swim.on_alive(alive("me", 1, addr=bench.config.addr), None, 0.0, peer.out)
+    peer.swim.on_suspect(Suspect(INCARNATION_MAX - 2, "me", "x"), STRANGER, 1.0, peer.out)
+    peer.swim.on_alive(alive("me", bench.swim.incarnation, addr=bench.config.addr), STRANGER, 1.1, peer.out)
+    assert peer.member("me").state == ALIVE
+    bench.swim.announce(2.0, bench.out)     # there is no higher one to announce with, and no harm in trying
+
+
+def test_evidence_from_before_an_answer_does_not_come_back_with_a_late_copy() -> None:
+    bench = Bench(verify_suspicions=False, probe_interval_s=1)
+    bea, *_ = bench.add("bea", "cal", "dan", "eve")
+    accusation = Suspect(1, "bea", "cal", ("cal", "dan", "eve"))
+    bench.swim.on_suspect(accusation, STRANGER, 1.0, bench.out)
+    bench.swim.on_answer(bea)
+    bench.swim.on_suspect(accusation, STRANGER, 1.2, bench.out)
+    assert bench.swim.countdowns.next_deadline() > 5.0
+
+
+def test_forgetting_a_record_changes_the_version_of_the_list() -> None:
+    bench = Bench()
+    bea, = bench.add("bea")
+    bench.swim.on_dead(Dead(1, "bea", "bea"), STRANGER, 1.0, bench.out)
+    version = bench.swim.version
+    for now in range(100, 110):
+        bench.prober.advance(float(now), bench.out)
+    assert bench.swim.members.get("bea") is None and bench.swim.version > version

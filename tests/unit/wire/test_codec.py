@@ -318,11 +318,11 @@ def test_the_front_of_two_structs_leaves_the_second():
 def test_a_map_and_a_list_split_into_packed_values():
     assert codec.split_map(b"\x82\xa1a\x92\x01\x02\xa1b\xc0x") == ({b"a": b"\x92\x01\x02", b"b": b"\xc0"}, b"x")
     assert codec.split_map(b"\xc0x") == ({}, b"x")
-    assert codec.split_list(b"\x93\x01\xa1a\x80x") == [b"\x01", b"\xa1a", b"\x80"]
-    assert codec.split_list(b"\xc0") == []
+    assert codec.split_list(b"\x93\x01\xa1a\x80x", 3) == [b"\x01", b"\xa1a", b"\x80"]
+    assert codec.split_list(b"\xc0", 0) == []
     for broken in (b"", b"\x93\x01", b"\x05"):
         with pytest.raises(WireError):
-            codec.split_list(broken)
+            codec.split_list(broken, 9)
 
 
 def test_a_value_longer_than_its_limit_is_refused_only_when_asked_for():
