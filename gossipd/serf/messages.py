@@ -428,9 +428,7 @@ def _payload(fields: dict[bytes, object]) -> bytes | None:
 
 
 def _status_times(part: bytes) -> dict[str, int]:
-    packed, _ = split_map(part)
-    if len(packed) > MEMBERS_MAX:
-        raise WireError(TOO_LARGE, f"{len(packed)} status times")
+    packed, _ = split_map(part, items_max=MEMBERS_MAX)
     times: dict[str, int] = {}
     for key, value in packed.items():
         ltime = unpack_plain(value)

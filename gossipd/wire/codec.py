@@ -37,6 +37,7 @@ from gossipd.wire.reasons import BAD_FIELD, BAD_TYPE, GARBAGE, TOO_DEEP, TOO_LAR
 
 U32_MAX = 0xFFFFFFFF
 ITEMS_MAX = 64          # of any array or map in a message; the largest struct has 8 fields
+FIELDS_MAX = 4096       # of one struct, known to us or not
 NAME_MAX = 512          # bytes; the reference takes any (spec §20 H4)
 META_MAX = 512          # bytes; memberlist's MetaMaxSize, which it checks on sending only
 VSN_LENGTH = 6
@@ -117,7 +118,9 @@ def as_fields(value: object, order: tuple[bytes, ...]) -> dict[bytes, object]:
     raise WireError(GARBAGE, f"{type(value).__name__} instead of a map")
 
 
-def split_map(body: bytes, order: tuple[bytes, ...] = ()) -> tuple[dict[bytes, bytes], bytes]:
+def split_map(
+    body: bytes, order: tuple[bytes, ...] = (), items_max: int = FIELDS_MAX
+) -> tuple[dict[bytes, bytes], bytes]:
     """Like `unpack_front`, with every value still packed: nothing is built, so nothing can be built too large."""
     unpacker = _unpacker(body)
     values: dict[bytes, bytes] = {}
@@ -125,11 +128,13 @@ def split_map(body: bytes, order: tuple[bytes, ...] = ()) -> tuple[dict[bytes, b
         if body[:1] == b"\xc0":
             unpacker.skip()
         elif body and (0x90 <= body[0] <= 0x9F or 0xDC <= body[0] <= 0xDD):
+            if not order:
+                raise WireError(GARBAGE, "an array instead of a map")
             keys = iter(order)
-            for _ in range(unpacker.read_array_header()):
+            for _ in range(_at_most(items_max, unpacker.read_array_header())):
                 values[next(keys, b"")] = _skip(unpacker, body)
         else:
-            for _ in range(unpacker.read_map_header()):
+            for _ in range(_at_most(items_max, unpacker.read_map_header())):
                 key = unpacker.unpack()
                 if type(key) is not bytes:
                     raise WireError(GARBAGE, "a map key that is no string")
@@ -143,12 +148,16 @@ def split_list(body: bytes, items_max: int) -> list[bytes]:
     """The elements of one array, each still packed; nil is an empty one. Raises WireError, for too many too."""
     unpacker = _unpacker(body)
     try:
-        count = 0 if body[:1] == b"\xc0" else unpacker.read_array_header()
-        if count > items_max:
-            raise WireError(TOO_LARGE, f"an array of {count}")
+        count = 0 if body[:1] == b"\xc0" else _at_most(items_max, unpacker.read_array_header())
         return [_skip(unpacker, body) for _ in range(count)]
     except Exception as error:
         raise translate(error) from None
+
+
+def _at_most(items_max: int, count: int) -> int:
+    if count > items_max:
+        raise WireError(TOO_LARGE, f"{count} elements")
+    return count
 
 
 def skipper(bytes_max: int) -> Unpacker:

@@ -139,7 +139,7 @@ def test_a_message_too_long_for_a_packet_has_no_early_copies_and_never_leaves() 
 
 
 def test_only_six_version_numbers_are_kept_and_passed_on() -> None:
-    bench = Bench()
+    bench = Bench(eager=False)
     bench.forget_news()
     bench.swim.on_alive(alive("bea", vsn=GOOD + bytes(60000)), STRANGER, 1.0, bench.out)
     assert bench.member("bea").vsn == GOOD and len(bench.swim.queue.select(0, 1 << 20, 1.0)[0]) < 100

@@ -13,7 +13,7 @@ from gossipd.errors import WireError
 from gossipd.wire import codec
 from gossipd.wire.codec import decode, encode
 from gossipd.wire.messages import Ack, Alive, Dead, IndirectPing, Nack, Ping, Suspect, User
-from gossipd.wire.reasons import BAD_FIELD, BAD_TYPE, GARBAGE, TOO_DEEP, TRUNCATED
+from gossipd.wire.reasons import BAD_FIELD, BAD_TYPE, GARBAGE, TOO_DEEP, TOO_LARGE, TRUNCATED
 from tests.unit.wire.samples import an_alive, damaged, datagram_messages
 
 SEQ, NODE = "a55365714e6f", "a44e6f6465"
@@ -344,3 +344,12 @@ def test_floats_lists_and_maps_are_taken_or_refused():
             take(fields, b"t")
     with pytest.raises(WireError):
         codec.take_str({b"s": b"hi!"}, b"s", 2)
+
+
+def test_a_struct_of_very_many_fields_is_refused_at_its_header():
+    many = b"\xdf" + (1 << 20).to_bytes(4, "big") + b"\xa0\xc0" * (1 << 20)
+    with pytest.raises(WireError) as caught:
+        codec.split_map(many)
+    assert caught.value.reason == TOO_LARGE
+    with pytest.raises(WireError):
+        codec.split_list(b"\xdc\x00\x03\x01\x01\x01", 2)
