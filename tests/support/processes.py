@@ -30,6 +30,7 @@ GOSSIPCTL = (sys.executable, "-c", "import sys; from gossipd.ctl.main import mai
 START_S = 20.0          # from exec to RPC on a machine that has other things to do
 POLL_S = 0.02
 LOG_TAIL_BYTES = 12000
+SHORT_MAX = 60
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -197,16 +198,16 @@ class Agent:
 
 
 class Gossipd(Agent):
-    """`settings` are a configuration file's, by section and key."""
+    """`settings` are a configuration file's, by section and key; `options` are further flags."""
 
     kind = "gossipd"
 
     def __init__(self, name: str, host: str, directory: Path, place: Place, *, tags: Mapping[str, str] | None = None,
                  key: str = "", settings: Mapping[str, Mapping[str, Any]] | None = None,
-                 python: str = sys.executable) -> None:
+                 python: str = sys.executable, options: Iterable[str] = ()) -> None:
         super().__init__(name, host, directory, place)
         self.socket = directory / f"{name}.sock"
-        self._tags, self._key, self._python = dict(tags or {}), key, python
+        self._tags, self._key, self._python, self._options = dict(tags or {}), key, python, list(options)
         self.config = directory / f"{name}.toml"
         self.config.write_text("".join(
             f"[{section}]\n" + "".join(f"{setting} = {json.dumps(value)}\n" for setting, value in values.items())
@@ -222,7 +223,7 @@ class Gossipd(Agent):
         flags += ["--encrypt-key", self._key] if self._key else []
         flags += [word for key, value in self._tags.items() for word in ("--tag", f"{key}={value}")]
         flags += [word for address in join for word in ("--join", address)]
-        return [self._python, "-m", "gossipd", *flags]
+        return [self._python, "-m", "gossipd", *flags, *self._options]
 
     def states(self) -> dict[str, str]:
         """SWIM's words, which tell suspects."""
@@ -276,11 +277,17 @@ class Watch:
                      if event.kind == kind and name in [member.name for member in event.members]), None)
 
 
+def _short_directory() -> str:
+    """Paths of unix sockets end at 107 bytes."""
+    usual = tempfile.gettempdir()
+    return usual if len(usual) < SHORT_MAX else "/tmp"
+
+
 class Lab:
     """A directory and the agents in it. Leaving the context kills what still runs and removes the directory."""
 
     def __init__(self, serf_program: str = "") -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="lab-", dir="/tmp"))    # short: socket paths end at 107 bytes
+        self.directory = Path(tempfile.mkdtemp(prefix="lab-", dir=_short_directory()))
         self.agents: dict[str, Agent] = {}
         self._serf_program = serf_program
         self._cleanup = ExitStack()

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -20,14 +21,15 @@ HALF_A_MINUTE_S = 30.0
 
 
 class Demo:
-    """The demo under way. Whatever it starts inherits a mark in its environment."""
+    """The demo under way. Whatever it starts inherits a mark in its environment; its files are in `directory`."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._mark = uuid.uuid4().hex
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.demo"], cwd=ROOT, env={**os.environ, "DEMO_MARK": self._mark},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-            preexec_fn=die_with_parent)
+            [sys.executable, "-m", "tests.demo"], cwd=ROOT, text=True,
+            env={**os.environ, "DEMO_MARK": self._mark, "TMPDIR": str(directory)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=die_with_parent)
 
     def read_until(self, text: str) -> str:
         """The line that holds `text`."""
@@ -47,25 +49,36 @@ class Demo:
         return found
 
     def leaves_nothing(self) -> bool:
+        self.leaves_no_process()
+        return list(self._directory.iterdir()) == []
+
+    def leaves_no_process(self) -> bool:
         wait_until(lambda: not self.processes(), "nothing of the demo is left running", 5.0)
         return True
 
 
 @pytest.fixture
-def demo() -> Iterator[Demo]:
-    demo = Demo()
+def directory() -> Iterator[Path]:
+    """With a short name: unix sockets will be in it."""
+    with TemporaryDirectory(dir="/tmp") as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def demo(directory: Path) -> Iterator[Demo]:
+    demo = Demo(directory)
     yield demo
     demo.process.kill()
     demo.process.communicate()
 
 
-def test_it_tells_of_join_crash_return_and_leave_and_ends_well():
+def test_it_tells_of_join_crash_return_and_leave_and_ends_well(directory):
     with ExitStack() as stack:
         for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):        # the usual address is taken
             sock = stack.enter_context(socket.socket(socket.AF_INET, kind))
             with suppress(OSError):
                 sock.bind(("127.0.0.1", GOSSIP_PORT))
-        demo = Demo()
+        demo = Demo(directory)
         output, errors = demo.process.communicate(timeout=HALF_A_MINUTE_S)
     assert (demo.process.returncode, errors) == (0, "")
     told = ["all three see all three", "ana sees cal as failed", "bea sees cal as failed", "cal comes back",
@@ -89,7 +102,7 @@ def test_interrupted_it_says_so_by_its_exit_code_and_leaves_nothing_running(demo
 def test_killed_it_leaves_nothing_running(demo):
     demo.read_until("cal listens")
     demo.process.kill()
-    assert demo.leaves_nothing()
+    assert demo.leaves_no_process()
 
 
 def test_a_step_that_fails_makes_it_fail_with_the_reason_and_the_logs(demo):
