@@ -33,6 +33,7 @@ from gossipd.swim.config import DEFAULT_PORT, PROFILES, VERSIONS, SwimConfig
 
 NAME_BYTES_MAX = 255
 DATAGRAM_BYTES_MAX = 65507
+PACKET_BYTES_MIN = 1280         # what every IPv6 link carries; an announcement with all its tags fits
 LABEL_BYTES_MAX = 255
 COUNT_MAX = 1_000_000
 
@@ -230,7 +231,7 @@ CORE: dict[str, dict[str, Setting]] = {
         "protocol": _serf("protocol", Whole(PROTOCOL_MIN, PROTOCOL_MAX), "Version of Serf's protocol to speak."),
     },
     "network": {
-        "packet_size": _swim("packet_bytes", Whole(512, DATAGRAM_BYTES_MAX, "bytes"), "Largest datagram sent."),
+        "packet_size": _swim("packet_bytes", Whole(PACKET_BYTES_MIN, DATAGRAM_BYTES_MAX, "bytes"), "Largest datagram sent."),
         "compression": _swim(
             "compress", Switch(), "Send compressed. Compressed packets are understood in any case."),
     },

@@ -152,9 +152,9 @@ class Actions:
     # tags
 
     def set_tags(self, command: SetTags, now: float, out: list[Effect]) -> None:
+        """Raises CommandError if they do not fit, or it is too late: then the old ones stay."""
         if self.life is not Life.ALIVE:
             raise CommandError("cannot change tags: this node is leaving or has left")
-        """Raises CommandError if they do not fit: then the old ones stay."""
         before = self.meta
         self._set_tags(command.tags)
         if self.meta == before:

@@ -170,7 +170,7 @@ class Prober:
             if isinstance(message, Ack) and message.seq == seq:
                 probe.tcp_answered = True
             elif failure == "refused":
-                self._refused(probe, now, out)
+                self._refused(probe, now, out, by_tcp=True)
 
         request = self._outbox.stream_bytes(encode(self._ping(seq, probe.member)))
         self._exchanges.open(probe.address, request, probe.until, "ping", done, out)
@@ -237,8 +237,11 @@ class Prober:
                 if member.address == to and member.state == ALIVE and member is not self._swim.local:
                     self._verify(member, now, out)
 
-    def _refused(self, probe: Probe, now: float, out: list[Effect]) -> None:
+    def _refused(self, probe: Probe, now: float, out: list[Effect], by_tcp: bool = False) -> None:
+        """`by_tcp`: a firewall can say so in the host's name; it takes another node that sees the same."""
         if probe.refused_here or self._config.refusal_witnesses < 1:
+            return
+        if by_tcp and self._swim.witnesses_needed(probe.member) < 2:
             return
         probe.refused_here = True
         probe.refused_by[self._config.name] = None

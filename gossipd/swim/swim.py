@@ -138,7 +138,7 @@ class Swim:
         suspicion = self.suspicions.get(member.name)
         if suspicion is not None:
             heard = suspicion.confirm(suspect.source)
-            seen = self._note_refusals(suspicion, suspect, now)
+            seen = self._note_refusals(suspicion, suspect, source, now)
             if heard or seen:
                 self._set_countdown(member, suspicion)
                 self._broadcast(member, _encode_suspect(suspect), now, _reached(source))
@@ -154,7 +154,7 @@ class Swim:
         member.incarnation = suspect.incarnation
         member.set_state(SUSPECT, now, reason or f"suspected by {suspect.source}")
         suspicion = suspicion_for(self.config, len(self.members), now, suspect.source)
-        self._note_refusals(suspicion, suspect, now)
+        self._note_refusals(suspicion, suspect, source, now)
         self.suspicions[member.name] = suspicion
         self._set_countdown(member, suspicion)
         self._broadcast(member, _encode_suspect(suspect), now, _reached(source))
@@ -174,11 +174,11 @@ class Swim:
                     break
         return others
 
-    def _note_refusals(self, suspicion: Suspicion, suspect: Suspect, now: float) -> bool:
-        """True if `suspect` brings the first sufficient evidence that the process is gone."""
+    def _note_refusals(self, suspicion: Suspicion, suspect: Suspect, source: Address | None, now: float) -> bool:
+        """True if `suspect` brings the first sufficient evidence that the process is gone. No source: it is our own."""
         if suspicion.refused_by or not suspect.refused:
             return False
-        if suspicion.answered and suspect.source != self.config.name:
+        if suspicion.answered and source is not None:
             return False        # what was seen before it answered us may still be on its way
         member = self.members.get(suspect.node)
         known = tuple(dict.fromkeys(n for n in suspect.refused[:WITNESSES_MAX]
@@ -257,7 +257,9 @@ class Swim:
     # shared
 
     def _believable(self, incarnation: int, member: Member) -> bool:
-        return member.incarnation <= incarnation < INCARNATION_MAX - 1      # its refutation is one higher
+        if incarnation == member.incarnation:
+            return True
+        return member.incarnation < incarnation < INCARNATION_MAX - 1       # its refutation is one higher
 
     def _refute(self, accused: int, said: str, now: float, out: list[Effect]) -> None:
         """§10.4: an alive that beats the accusation."""

@@ -288,14 +288,16 @@ def test_in_a_pair_the_only_other_node_is_witness_enough() -> None:
     assert bea.state == DEAD
 
 
-def test_a_refused_tcp_connection_is_as_good_as_a_refused_datagram() -> None:
-    bench = Bench()
-    bea, = bench.add("bea")
-    _, sent = probe_of(bench, "bea")
-    at(bench, sent + 0.5)
-    bench.membership.exchanges.finished(bench.exchanges("ping")[0].id, None, "refused", sent + 0.5, bench.out)
-    at(bench, sent + 1.5)
-    assert bea.state == DEAD
+def test_a_refused_tcp_connection_is_evidence_too_but_never_the_only_one() -> None:
+    for others, state in (((), SUSPECT), (("cal",), DEAD)):
+        bench = Bench()
+        bea, *_ = bench.add("bea", *others)
+        ping, sent = probe_of(bench, "bea")
+        at(bench, sent + 0.5)
+        bench.membership.exchanges.finished(bench.exchanges("ping")[0].id, None, "refused", sent + 0.5, bench.out)
+        refuse_by(bench, ping, 1, sent + 0.51)
+        at(bench, sent + 2.0)
+        assert bea.state == state
 
 
 def test_a_restart_within_the_grace_is_seen_by_nobody() -> None:

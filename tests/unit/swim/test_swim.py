@@ -155,6 +155,8 @@ def test_what_we_say_against_the_highest_accusation_is_believed() -> None:
     peer.swim.on_suspect(Suspect(INCARNATION_MAX - 2, "me", "x"), STRANGER, 1.0, peer.out)
     peer.swim.on_alive(alive("me", bench.swim.incarnation, addr=bench.config.addr), STRANGER, 1.1, peer.out)
     assert peer.member("me").state == ALIVE
+    peer.swim.on_suspect(Suspect(bench.swim.incarnation, "me", "x"), STRANGER, 2.0, peer.out)
+    assert peer.member("me").state == SUSPECT, "it can still fail"
     bench.swim.announce(2.0, bench.out)     # there is no higher one to announce with, and no harm in trying
 
 

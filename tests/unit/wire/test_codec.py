@@ -140,7 +140,7 @@ def test_nothing_but_strings_and_bytes_is_a_name_or_a_payload(value):
 
 @pytest.mark.parametrize("body, reason", [
     ("", TRUNCATED), ("81", TRUNCATED), (f"82 {SEQ} 01", TRUNCATED), (f"81 {SEQ} cd00", TRUNCATED),
-    ("dfffffffff", TRUNCATED), ("ddffffffff", TRUNCATED), ("81 a44e6f6465 dbffffffff", TRUNCATED),
+    ("dfffffffff", TOO_LARGE), ("ddffffffff", TOO_LARGE), ("81 a44e6f6465 dbffffffff", TRUNCATED),
     ("05", GARBAGE), ("a174", GARBAGE), ("c1", GARBAGE), (f"81 {SEQ} c1", GARBAGE), ("81 90 01", GARBAGE),
     ("ca3f800000", GARBAGE), ("d40561", GARBAGE),
     ("81 a35a7a7a" + "91" * 3000 + "c0", TOO_DEEP), ("91" * 3000, TOO_DEEP),
