@@ -231,7 +231,8 @@ CORE: dict[str, dict[str, Setting]] = {
         "protocol": _serf("protocol", Whole(PROTOCOL_MIN, PROTOCOL_MAX), "Version of Serf's protocol to speak."),
     },
     "network": {
-        "packet_size": _swim("packet_bytes", Whole(PACKET_BYTES_MIN, DATAGRAM_BYTES_MAX, "bytes"), "Largest datagram sent."),
+        "packet_size": _swim(
+            "packet_bytes", Whole(PACKET_BYTES_MIN, DATAGRAM_BYTES_MAX, "bytes"), "Largest datagram sent."),
         "compression": _swim(
             "compress", Switch(), "Send compressed. Compressed packets are understood in any case."),
     },

@@ -8,7 +8,6 @@ from gossipd.config.flags import parse
 from gossipd.config.schema import Config
 from gossipd.config.toml import Source, merge
 from gossipd.errors import ConfigError
-from gossipd.mdns.service import fits
 
 
 def read(**settings: object) -> Config:
@@ -22,10 +21,10 @@ def test_it_is_off_unless_a_cluster_is_named():
 
 @pytest.mark.parametrize("name", ["app", "a.b", "größe", "x" * 57, "under_score-1"])
 def test_whatever_serf_takes_and_dns_can_hold_is_a_name(name):
-    assert read(cluster=name).discovery.cluster == name and fits(name)
+    assert read(cluster=name).discovery.cluster == name
 
 
-@pytest.mark.parametrize("name", ["a b", "a\tb", "x" * 58, "ü" * 29, ".a", "a.", "a..b", "a\\b", "a\x00", 7])
+@pytest.mark.parametrize("name", ["a b", "a\tb", "x" * 58, "ü" * 29, ".a", "a.", "a..b", "a\\b", "a\x00", "a\udcff", 7])
 def test_other_names_are_refused(name):
     with pytest.raises(ConfigError, match="discovery.cluster"):
         read(cluster=name)

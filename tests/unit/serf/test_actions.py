@@ -218,3 +218,10 @@ def test_stats_count_members_and_clocks():
     assert stats == {"members": "2", "failed": "1", "left": "0", "member_time": "1", "event_time": "1",
                      "query_time": "1", "intent_queue": "0", "event_queue": "0", "query_queue": "0",
                      "coordinate_resets": "0"}
+
+
+def test_a_node_that_leaves_takes_no_new_tags():
+    bench = SerfBench()
+    bench.asks(Leave(1))
+    with pytest.raises(CommandError, match="leaving or has left"):
+        bench.asks(SetTags(2, {"role": "web"}))
