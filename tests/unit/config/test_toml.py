@@ -35,10 +35,10 @@ def test_a_profile_sets_the_timing_and_swim_settings_win_over_it():
 
 def test_settings_of_the_core_reach_it_whatever_their_section():
     config = merge([Source({
-        "node": {"tags": {"role": "web"}}, "encryption": {"label": "blue"}, "network": {"packet_size": 1200},
+        "node": {"tags": {"role": "web"}}, "encryption": {"label": "blue"}, "network": {"packet_size": 1300},
         "serf": {"coalesce_period": "0s"}, "snapshot": {"rejoin_after_leave": True},
     })])
-    assert (swim(config).label, swim(config).packet_bytes) == ("blue", 1200)
+    assert (swim(config).label, swim(config).packet_bytes) == ("blue", 1300)
     serf = config.serf_config()
     assert (serf.tags, serf.member_period_s, serf.rejoin_after_leave) == ({"role": "web"}, 0.0, True)
 
