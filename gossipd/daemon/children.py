@@ -15,7 +15,8 @@ import trio
 
 OUTPUT_BYTES_MAX = 8192         # kept of a child's output: the last ones, as in Serf (spec agent §11)
 READ_BYTES = 65536              # a pipe's usual size
-FLOOD_PAUSE_S = 0.002           # between full reads: a child that writes without end gets 32 MB/s, not all of our time
+FLOOD_BYTES = 1 << 20           # of output; from then on there are pauses between reads,
+FLOOD_PAUSE_S = 0.002           # so that a child that writes without end gets 32 MB/s and not all of our time
 EOF_GRACE_S = 0.5               # after the end of the script a process in its background may hold the output open
 SLOW_S = 1.0                    # a child that runs for longer is worth a word
 TERM_GRACE_S = 2.0              # between TERM and KILL, both to the script's whole process group
@@ -73,7 +74,7 @@ class Child:
         """Raises OSError or ValueError (a NUL in the environment) if it cannot be started."""
         self._started = trio.current_time()
         self._stdin = stdin
-        self._tail = bytearray()
+        self._tail, self._received = bytearray(), 0
         self._exited = False
         self._pidfd = self._input = self._output = -1
         self._events = select.epoll()       # one thing to wait for, whatever happens
@@ -146,13 +147,14 @@ class Child:
 
     async def _read(self) -> None:
         data = os.read(self._output, READ_BYTES)
+        self._received += len(data)
         self._tail += data
         if len(self._tail) > READ_BYTES:
             del self._tail[:-OUTPUT_BYTES_MAX]
         if not data:
             os.close(self._output)
             self._output = -1
-        elif len(data) == READ_BYTES:
+        elif self._received > FLOOD_BYTES:
             await trio.sleep(FLOOD_PAUSE_S)
 
     def _write(self) -> None:
