@@ -182,7 +182,8 @@ class Names(Kind):
 class ClusterName(Kind):
     """What discovery looks for. It becomes the labels of a DNS name, of 63 bytes each; dots divide."""
 
-    expected = "a name of at most 57 bytes, no blanks or backslashes, no dot at either end"
+    _BYTES_MAX = 57     # a label has 63 at most
+    expected = f"a name of at most {_BYTES_MAX} bytes, no blanks or backslashes, no dot at either end"
 
     def read(self, value: object) -> str:
         if not isinstance(value, str) or (value and not self._is_good(value)):
@@ -190,8 +191,8 @@ class ClusterName(Kind):
         return value
 
     def _is_good(self, value: str) -> bool:
-        return len(value.encode()) <= 57 and all(value.split(".")) and value.isprintable() and "\\" not in value \
-            and not any(c.isspace() for c in value)
+        return value.isprintable() and len(value.encode()) <= self._BYTES_MAX and all(value.split(".")) \
+            and not any(c.isspace() or c == "\\" for c in value)
 
 
 class Tags(Kind):

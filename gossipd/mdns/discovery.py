@@ -257,8 +257,7 @@ class Discovery:
                     self.peers.forget(instance_text(record.target, self.service.name))
         for instance, server in servers.items():
             for host in hosts.get(server.target, ()):
-                if server.ttl:
-                    self._found(instance, host, server, source, link, now)
+                self._found(instance, host, server, source, link, now)
         unclear = [instance for instance in named if instance not in servers and instance != self.service.instance]
         if unclear and now >= self._last_ask + QUESTION_PAUSE_S:
             self._send_question(Question(self._rng.choice(unclear), ANY), now, out)

@@ -23,8 +23,7 @@ from gossipd.errors import WireError
 
 PACKET_BYTES_MAX = 9000     # RFC 6762 §17
 ENTRIES_MAX = 256           # questions and records of a packet; Serf's agent sends 4 records at most
-NAME_BYTES_MAX = 255        # RFC 1035 §2.3.4, as is the next
-LABEL_BYTES_MAX = 63
+LABEL_BYTES_MAX = 63        # RFC 1035 §2.3.4
 A, PTR, TXT, AAAA, SRV, ANY = 1, 12, 16, 28, 33, 255
 
 _HEADER = struct.Struct(">6H")
@@ -130,15 +129,15 @@ def encode(packet: Packet) -> bytes:
 
 def _rdata_wire(record: Record) -> bytes:
     if record.type == SRV:
-        return _SRV.pack(_PRIORITY, _WEIGHT, record.port) + name_wire(record.target)
+        return _SRV.pack(_PRIORITY, _WEIGHT, record.port) + _name_wire(record.target)
     if record.type == PTR:
-        return name_wire(record.target)
+        return _name_wire(record.target)
     if record.type == TXT:
         return b"".join(bytes((len(string),)) + string for string in record.strings)
     return ip_address(record.host).packed
 
 
-def name_wire(name: Name) -> bytes:
+def _name_wire(name: Name) -> bytes:
     """Uncompressed."""
     return b"".join(bytes((len(label),)) + label for label in name) + b"\0"
 

@@ -9,7 +9,6 @@ from gossipd.mdns.messages import (
     AAAA,
     ANY,
     LABEL_BYTES_MAX,
-    NAME_BYTES_MAX,
     PTR,
     SRV,
     TXT,
@@ -19,7 +18,6 @@ from gossipd.mdns.messages import (
     Question,
     Record,
     encode,
-    name_wire,
 )
 
 TTL_S = 120                                             # Serf's
@@ -42,7 +40,7 @@ class Service:
         self.cluster, self.address = cluster, address
         host, port = address
         self.name = service_name(cluster)
-        self.instance: Name = (_label(node, self.name), *self.name)
+        self.instance: Name = (_label(node), *self.name)
         self.host: Name = (f"gossipd-{_checksum(f'{node} {host} {port}')}".encode(), b"local")
         self.pointer = Record(self.name, PTR, TTL_S, target=self.instance)
         self.server = Record(self.instance, SRV, TTL_S, target=self.host, port=port, flush=True)
@@ -78,17 +76,10 @@ class Service:
         return encode(Packet(response=True, records=gone))
 
 
-def fits(cluster: str) -> bool:
-    """Can a cluster of this name be announced?"""
-    labels = service_name(cluster)
-    return all(0 < len(label) <= LABEL_BYTES_MAX for label in labels) and len(name_wire(labels)) < NAME_BYTES_MAX - 16
-
-
-def _label(node: str, service: Name) -> bytes:
+def _label(node: str) -> bytes:
     """The node's name as one label; a long one is cut and told apart by a checksum."""
     name = _raw(node)
-    room = min(LABEL_BYTES_MAX, NAME_BYTES_MAX - len(name_wire(service)) - 1)
-    return name if len(name) <= room else name[:room - 9] + f"-{_checksum(node)}".encode()
+    return name if len(name) <= LABEL_BYTES_MAX else name[:LABEL_BYTES_MAX - 9] + f"-{_checksum(node)}".encode()
 
 
 def _checksum(text: str) -> str:

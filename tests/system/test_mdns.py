@@ -72,7 +72,7 @@ class Bridge(Network):
                 host.run("ip", "-6", "route", "add", "default", "dev", "eth0")
 
     def gossipd(self, name: str, at: str, host: str = "", flags: tuple[str, ...] = (), **discovery: object) -> Daemon:
-        settings = {"discovery": {"cluster": "app"} | discovery, "network": {"profile": "local"}}
+        settings = {"discovery": {"cluster": "app"} | discovery}
         agent = Daemon(name, host or self[at].host, self.lab.directory, self[at].inside, settings=settings)
         agent.flags = flags
         self.lab.agents[name] = agent

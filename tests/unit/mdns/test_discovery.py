@@ -75,6 +75,7 @@ def test_a_new_link_is_told_and_asked_at_once_and_flapping_ones_are_not():
     host.run(110.0)
     for flap in range(20):
         host.machine.set_links([ETH0, ETH1][:1 + flap % 2], 110.0 + flap / 100)
+        host.run(110.0 + flap / 100)
     assert len([at for at in host.when(Tell) if at >= 110.0]) <= 2
     host.machine.set_links([], 120.0)
     assert host.run(400.0) == [] and host.machine.next_deadline() > 400.0
@@ -305,6 +306,13 @@ def test_an_instance_without_an_address_is_asked_for_and_not_again_at_once():
     assert host.hear(bare) == []
     host.hear(packet(node().server, node().place, node().about), to_all=False)
     assert joined(host.run(11.0)) == [[("192.0.2.2", 7946)]]
+
+
+def test_a_server_taken_back_is_a_goodbye_too():
+    host = Host()
+    host.hear(other(2))
+    host.hear(packet(replace(node().server, ttl=0), node().place))
+    assert host.machine.peers.listed(0.0) == [] and joined(host.run(10.0)) == []
 
 
 def test_who_says_goodbye_is_forgotten():

@@ -116,6 +116,11 @@ def test_additional_records_count_and_authorities_do_not():
     assert [one.host for one in decode(data).records] == ["192.0.2.1", "192.0.2.1"]
 
 
+def test_records_of_other_classes_are_left_out():
+    data = encode(Packet(records=[Record(SERVICE, TXT, 9, strings=(b"x",))]))
+    assert decode(data).records and not decode(data.replace(b"\0\x10\0\x01", b"\0\x10\0\x03")).records
+
+
 def test_a_broken_or_unknown_record_does_not_spoil_the_others():
     good = encode(Packet(records=[Record(SERVICE, A, 9, host="192.0.2.1")]))[12:]
     short = good[:-5] + b"\x03" + good[-4:-1]               # an address of three bytes

@@ -75,6 +75,15 @@ def test_a_member_that_failed_is_joined_when_it_is_heard_of_again():
     assert [addresses for _, addresses in world.run(202.0, joins_work=True)] == [[BEA]]
 
 
+def test_after_it_was_a_member_its_failures_are_forgotten():
+    world = World(BEA)
+    world.run(40.0)
+    failures = world.peers.listed(40.0)[0].failures
+    world.cluster.members[BEA] = "alive"
+    world.run(100.0)
+    assert (failures > 3, world.peers.listed(100.0)[0].failures) == (True, 0)
+
+
 def test_a_member_that_left_is_joined_only_if_it_is_heard_of_later():
     world = World()
     world.cluster.members[BEA], world.cluster.left_at[BEA] = "left", 5.0
