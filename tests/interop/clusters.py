@@ -50,6 +50,9 @@ class Mixed:
     def __repr__(self) -> str:
         return f"cluster {self.variant.name}"
 
+    def logs(self) -> list[tuple[str, str]]:
+        return [(f"{self}: {title}", text) for title, text in self.lab.logs()]
+
     @property
     def agents(self) -> list[Agent]:
         return [self.g1, self.g2, self.s1, self.s2]
@@ -99,4 +102,4 @@ class Clusters:
             cluster.make_whole()
 
     def logs(self) -> list[tuple[str, str]]:
-        return [(f"{cluster}: {title}", text) for cluster in self for title, text in cluster.lab.logs()]
+        return [log for cluster in self for log in cluster.logs()]
