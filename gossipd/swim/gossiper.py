@@ -22,7 +22,8 @@ from gossipd.timers import TimerQueue
 
 BURST_BYTES_MAX = 4096          # to one peer in one burst, which ends with the message that passes it; the rest leaves
                                 # with the next, so that no receiver's socket buffer overflows
-GATHER_GROWTH_MAX = 16          # how many times the usual gap between bursts it may become
+GATHER_GROWTH = 8               # how fast the gap between bursts grows ...
+GATHER_GROWTH_MAX = 16          # ... and how many times the usual one it becomes at most
 GATHER_FROM = 3                 # updates in a burst that make it worth gathering longer
 LONELY_TICK_S = 1.0             # between ticks while there is nobody to gossip to
 PUSH_PULL, SECOND_SYNC = "push/pull", "second sync"
@@ -87,7 +88,7 @@ class Gossiper:
         if len(due) < GATHER_FROM:
             self._gap = gather
         elif size < self._outbox.packet_room:
-            self._gap = min(2 * self._gap, GATHER_GROWTH_MAX * gather)
+            self._gap = min(GATHER_GROWTH * self._gap, GATHER_GROWTH_MAX * gather)
         else:
             self._gap = max(self._gap / 2, gather)
         self._next_burst = now + self._gap
