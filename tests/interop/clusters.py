@@ -78,10 +78,22 @@ class Mixed:
         """Those who run see each other alive, and `others` with the given statuses."""
         wait_until_all_see(self.running, {**alive(self.running), **others}, within_s)
 
+    def wait_until_quiet(self) -> None:
+        """Everybody has heard every intent: what is said now comes later, for all."""
+        def clocks() -> set[tuple[str, str]]:
+            return {(stats["member_time"], stats["intent_queue"]) for stats in map(serf_stats, self.running)}
+
+        wait_until(lambda: len(clocks()) == 1 and next(iter(clocks()))[1] == "0", lambda: f"{self}: {clocks()}", JOIN_S)
+
     def wait_until_tags_are(self, name: str, tags: dict[str, str], within_s: float = JOIN_S) -> None:
         for agent in self.running:
             wait_until(lambda agent=agent: agent.members()[name].tags == tags,
                        f"{self}: {agent} sees {tags} of {name}", within_s)
+
+
+def serf_stats(agent: Agent) -> dict[str, str]:
+    with agent.client() as client:
+        return client.stats()["serf"]
 
 
 class Clusters:

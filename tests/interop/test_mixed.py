@@ -119,10 +119,12 @@ def test_force_leave_and_prune_work_between_the_kinds(clusters):
         cluster.lab.agents[lost].kill()
     for cluster, one, _, lost in plans:
         cluster.wait_until_all_see(FAIL_S, **{lost: "failed"})
+        cluster.wait_until_quiet()
         with one.client() as client:
             client.force_leave(lost)
     for cluster, _, other, lost in plans:
         cluster.wait_until_all_see(LEAVE_S, **{lost: "left"})
+        cluster.wait_until_quiet()
         with other.client() as client:
             client.force_leave(lost, prune=True)
     for cluster, _, _, _ in plans:
