@@ -25,7 +25,7 @@ from gossipd.rpc.plain import NOTHING, Reader, pack
 TYPE_CHECKING = False
 if TYPE_CHECKING:       # importing these would take longer than the call
     from collections.abc import Iterator
-    from typing import Any
+    from typing import Any, Self
 
 __all__ = [
     "Answer", "Client", "ClientError", "ConnectionLost", "Coordinate", "Discovered", "Event", "JoinFailed", "KeyResult",
@@ -35,6 +35,7 @@ __all__ = [
 DEFAULT_TIMEOUT_S = 10.0
 QUERY_TIMEOUT_MAX_S = 60.0      # of one that leaves it to the daemon: 3.2 s for 9 nodes, 12.8 s for 9999
 READ_BYTES = 1 << 16
+DENIED = "Permission denied: "      # gossipd's word on the unix socket for what this user may not do
 
 
 class ClientError(GossipdError):
@@ -59,6 +60,7 @@ class JoinFailed(ClientError):
     def __init__(self, text: str) -> None:
         lines = [line.strip() for line in text.splitlines()]
         self.reasons = [line[2:] for line in lines if line.startswith("* ")] or [text.strip()]
+        self.text = text        # the daemon's own
         super().__init__("; ".join(self.reasons))
 
 
@@ -68,7 +70,11 @@ class Client:
     `timeout_s` is for each call, from its start to the end of its answer. Every method raises ClientError.
     """
 
-    def __init__(self, address: str | None = None, *, auth_key: str = "", timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self, address: str | None = None, *, auth_key: str = "", timeout_s: float = DEFAULT_TIMEOUT_S,
+        own_view: bool = True,
+    ) -> None:
+        """Without `own_view` the daemon shows what Serf's agent would show, and no more."""
         self.address = default_socket() if address is None else address
         self.timeout_s = timeout_s
         self._deadline: float | None = None
@@ -80,11 +86,14 @@ class Client:
         self._socket = self._connect()
         # Greetings travel with the first request: one round trip less.
         self._unsent = b""
-        self._greetings = [self._write("handshake", {"Version": 1, "View": "gossipd"})]
+        handshake: dict[str, object] = {"Version": 1}
+        if own_view:
+            handshake["View"] = "gossipd"
+        self._greetings = [self._write("handshake", handshake)]
         if auth_key:
             self._greetings.append(self._write("auth", {"AuthKey": auth_key}))
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -257,12 +266,16 @@ class Client:
         """Error and body of the reply. An error may come with a body too, but for a missing key (spec rpc T1, T2)."""
         self._set_timeout(self.timeout_s)
         seq = self._write(command, body)
+        self.greet()
+        error = self._error_of(seq)
+        wanted = body_wanted and error != "Authentication required" and not error.startswith(DENIED)
+        return error, self._read() if wanted else {}
+
+    def greet(self) -> None:
+        """Find out now whether the daemon lets us in, instead of with the first call."""
         self._send()
         while self._greetings:
             _check(self._error_of(self._greetings.pop(0)))
-        error = self._error_of(seq)
-        wanted = body_wanted and error != "Authentication required"
-        return error, self._read() if wanted else {}
 
     def _error_of(self, seq: int) -> str:
         while (header := self._read()).get("Seq") != seq:
