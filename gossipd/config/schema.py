@@ -122,6 +122,9 @@ class DiscoverySection:
     ipv6: bool = setting(Switch(), True, "Look by IPv6.")
 
 
+_WHO = Names('a list of users and @groups such as ["ann", "@staff"]')
+
+
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class RpcSection:
     """How gossipctl and other clients reach the daemon."""
@@ -135,7 +138,16 @@ class RpcSection:
         'TCP address for clients of Serf, such as "127.0.0.1:7373". Empty: none.')
     auth_key: str = setting(
         Text(), "",
-        "Clients on TCP must present this key. Needed unless the address is a loopback one. Empty: none.")
+        "Clients on TCP must present this key, and then may do anything. Needed unless the address is a loopback one. "
+        "Empty: none.")
+    read: tuple[str, ...] = setting(
+        _WHO, (),
+        "Users, and groups as @group, by name or number, who may on the unix socket see members, events, statistics "
+        "and coordinates. Root and the daemon's own user may do anything.")
+    event: tuple[str, ...] = setting(
+        _WHO, (), "Those who may also send events and queries and answer queries.")
+    admin: tuple[str, ...] = setting(
+        _WHO, ("@gossipctl",), "Those who may do anything. It is no error if there is no group gossipctl.")
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)

@@ -24,6 +24,7 @@ from gossipd.daemon.life import Life
 from gossipd.daemon.logs import LogRing
 from gossipd.daemon.net import TcpListener, UdpPort, bind_gossip, connect_tcp
 from gossipd.daemon.prober import run_prober
+from gossipd.daemon.rights import Rights, read_rights
 from gossipd.daemon.rpc import run_rpc
 from gossipd.daemon.rpcsocket import RpcListener, bind_rpc_tcp, bind_rpc_unix, rpc_socket_path
 from gossipd.daemon.signals import catch_signals, run_signals
@@ -48,15 +49,16 @@ class Sockets:
         try:
             if config.rpc.tcp:
                 self.rpc.append(bind_rpc_tcp(config.rpc.tcp, config.rpc.auth_key))
-            self._bind_unix(config.rpc.socket)
+            rights = read_rights(os.getuid(), config.rpc.read, config.rpc.event, config.rpc.admin)
+            self._bind_unix(config.rpc.socket, rights)
         except BaseException:
             self.close()
             raise
 
-    def _bind_unix(self, configured: str) -> None:
+    def _bind_unix(self, configured: str, rights: Rights) -> None:
         """The usual path may belong to another daemon of this user; whoever can be reached by TCP does without it."""
         try:
-            self.rpc.append(bind_rpc_unix(rpc_socket_path(configured)))
+            self.rpc.append(bind_rpc_unix(rpc_socket_path(configured), rights))
         except GossipdError as error:
             if configured or not self.rpc:
                 raise

@@ -1,11 +1,12 @@
-"""The RPC subsystem: listeners, and a reader and a writer for each client of a `rpc.session.Session`."""
+"""The RPC subsystem: listeners, a reader for each client of a `rpc.session.Session`, and one who writes to all."""
 
 from __future__ import annotations
 
 import logging
+import resource
 import socket
-import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
@@ -13,55 +14,66 @@ import trio
 from gossipd.addresses import format_address
 from gossipd.daemon.engine import Engine
 from gossipd.daemon.net import plain_source
+from gossipd.daemon.rights import peer_of
 from gossipd.daemon.rpcsocket import RpcListener
 from gossipd.daemon.throttle import Throttle, more
 from gossipd.daemon.transport import ACCEPT_PAUSE_S, ACCEPT_SHORTAGES
+from gossipd.daemon.wrongkeys import WrongKeys
 from gossipd.events import Event, QueryEvent
 from gossipd.rpc.backend import Log, NoLog
 from gossipd.rpc.records import Encodings
+from gossipd.rpc.rights import Right
 from gossipd.rpc.session import Session
 
-CLIENTS_MAX = 1000              # at once; more are closed as they come
+CLIENTS_MAX = 3000              # at once; then guests are closed, or else whoever comes
+ADMINS_MORE = 16                # beyond that, of those who may do anything
+OTHER_FILES = 400               # descriptors that clients must leave: streams, exchanges, handlers, files
+CLIENTS_A_TURN = 64             # written to before other tasks get a turn: about half a millisecond
+KEEPALIVE_S, KEEPALIVE_PROBES = 15, 9       # Go's
 CHUNK_BYTES = 8192              # read at a time: a few hundred pipelined requests, a few ms of work
 WRITE_STALL_S = 30.0            # a client that takes nothing for so long is closed
 LAST_WORDS_S = 1.0              # how long the end of the daemon waits for clients to take their last reply
 LAST_WORDS_POLL_S = 0.01
-_PEER = struct.Struct("iII")    # struct ucred: pid, uid, gid
 
 log = logging.getLogger("gossipd.rpc")
 
 
 class Client:
-    """One connection. Requests are answered from the reader at once; everything else goes through the writer."""
+    """One connection: a task reads and answers at once; what comes up otherwise, `Clients.write_on` writes.
 
-    def __init__(self, sock: socket.socket, peer: str, auth_key: str, clients: Clients) -> None:
+    Only while the client takes less than there is has it a second task.
+    """
+
+    def __init__(self, sock: socket.socket, peer: str, auth_key: str, right: Right, clients: Clients) -> None:
         engine = clients.engine
         self.session = Session(
-            engine, peer, auth_key=auth_key, encodings=clients.encodings, log=clients.log, wake=self._wake,
-            notice=clients.notice)
+            engine, peer, auth_key=auth_key, right=right, wrong_key=clients.wrong_keys.delay,
+            encodings=clients.encodings, log=clients.log, wake=self._wake, notice=clients.notice)
         sock.setblocking(False)
-        self._sock, self._peer, self._clock = sock, peer, engine.clock
+        self._sock, self._peer, self._clients, self._clock = sock, peer, clients, engine.clock
         self._rest = b""                # taken from the session and not yet written
         self._flushing = False
-        self._news = trio.Event()       # for the writer: look at the session
-        self._room = trio.Event()       # for the reader: the session may want input again
+        self._room: trio.Event | None = None        # the reader waits for this before it reads on
+        self._drained: trio.Event | None = None     # set at the end of the task that writes, if there is one
         self._gone = False
 
     async def run(self) -> None:
         """Until either side hangs up."""
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write, nursery.cancel_scope)
-                await self._read()
-                self.hang_up()
+            await self._read()
+            self.hang_up()
+            while self._drained is not None and not self._gone:
+                await self._drained.wait()
         finally:
             self.session.close()
+            self._gone = True
+            trio.lowlevel.notify_closing(self._sock)    # ends _drain
             self._sock.close()
 
     def hang_up(self) -> None:
         """No more requests; what waits to be written still is."""
         self.session.close()
-        self._wake()
+        self.attend()
 
     async def _read(self) -> None:
         """Until the client hangs up or the session is closed."""
@@ -78,31 +90,42 @@ class Client:
             except OSError:
                 data = b""
             if not data:
-                self._gone = True
+                self._gone = not self.session.closed        # else it was we who hung up
                 return
             self.session.receive(data, self._clock())
-            if not self.flush():
-                self._news.set()
+            self._write()
 
-    async def _write(self, scope: trio.CancelScope) -> None:
-        """Until the session is closed and its last reply written, or nothing can be written any more."""
-        while not self._gone:
-            await self._news.wait()
-            self._news = trio.Event()
-            while not self.flush():
+    def _wake(self) -> None:
+        self._clients.wake(self)
+
+    def attend(self) -> None:
+        """Write what there is; if there will be no more, stop reading."""
+        self._write()
+        if self.session.closed or self._gone:
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RD)     # the reader wakes up
+
+    def _write(self) -> None:
+        if not self._flush() and self._drained is None:
+            self._drained = trio.Event()
+            self._clients.serving.start_soon(self._drain, self._drained)
+
+    async def _drain(self, drained: trio.Event) -> None:
+        """Until all is written, or nothing can be written any more."""
+        try:
+            while not self._flush():
                 with trio.move_on_after(WRITE_STALL_S) as patience:
                     await trio.lowlevel.wait_writable(self._sock)
                 if patience.cancelled_caught:
                     log.warning("client closed, it does not read peer=%s", self._peer)
                     self._gone = True
-            if self.session.closed:
-                break
-        scope.cancel()
+        except trio.ClosedResourceError:
+            pass
+        self._drained = None
+        drained.set()
+        self.attend()
 
-    def _wake(self) -> None:
-        self._news.set()
-
-    def flush(self) -> bool:
+    def _flush(self) -> bool:
         """Write until all is written or the client takes no more. True if there is nothing left to do."""
         if self._flushing:
             return True         # taking output began a request whose reply came at once: the outer call goes on
@@ -117,7 +140,8 @@ class Client:
             self._gone = True
         finally:
             self._flushing = False
-            self._room.set()
+            if self._room is not None:
+                self._room.set()
         return True
 
     def _take(self) -> bool:
@@ -131,9 +155,38 @@ class Clients:
 
     engine: Engine
     log: Log
+    serving: trio.Nursery
+    wrong_keys: WrongKeys
     encodings: Encodings = field(default_factory=Encodings)
     connected: dict[Client, None] = field(default_factory=dict)
     notices: Throttle = field(default_factory=Throttle)
+    room: int = CLIENTS_MAX
+    _news: dict[Client, None] = field(default_factory=dict)     # to be attended to
+    _awake: trio.Event = field(default_factory=trio.Event)
+
+    def wake(self, client: Client) -> None:
+        self._news[client] = None
+        self._awake.set()
+
+    async def write_on(self) -> None:
+        """One task for everybody: an event for 2000 clients would mean 2000 task switches."""
+        while True:
+            await self._awake.wait()
+            self._awake, news, self._news = trio.Event(), list(self._news), {}
+            for start in range(0, len(news), CLIENTS_A_TURN):
+                for client in news[start:start + CLIENTS_A_TURN]:
+                    client.attend()
+                await trio.lowlevel.checkpoint()
+
+    def admit(self, right: Right) -> bool:
+        """Is there room for one more? Guests make room, and a little is kept for those who may do anything."""
+        if len(self.connected) < self.room:
+            return True
+        for client in self.connected:
+            if client.session.is_guest and not client.session.closed:
+                client.hang_up()
+                return True
+        return right is Right.ADMIN and len(self.connected) < self.room + ADMINS_MORE
 
     def notice(self, level: int, text: str) -> None:
         """What a session says of its client: `agent.ipc: KIND: DETAIL`."""
@@ -178,10 +231,11 @@ async def run_rpc(
     task_status: trio.TaskStatus[RpcServer] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve clients until told to stop; `log` is what they may follow."""
-    clients = Clients(engine, log or NoLog())
-    engine.listen(clients.on_event)
-    engine.answer_with(clients.may_answer)
     async with trio.open_nursery() as serving:
+        clients = Clients(engine, log or NoLog(), serving, WrongKeys(serving, engine.count), room=room_for_clients())
+        engine.listen(clients.on_event)
+        engine.answer_with(clients.may_answer)
+        serving.start_soon(clients.write_on)
         accepting = trio.CancelScope()
         task_status.started(RpcServer(clients.connected, accepting, serving.cancel_scope))
         with accepting:
@@ -201,11 +255,16 @@ async def accept(listener: RpcListener, clients: Clients, nursery: trio.Nursery)
                 clients.engine.count("rpc accept failed")
                 await trio.sleep(ACCEPT_PAUSE_S)
             continue
-        if len(clients.connected) >= CLIENTS_MAX:
+        try:
+            peer, right = who(sock, name, listener)
+        except OSError:
+            sock.close()        # gone again
+            continue
+        if not clients.admit(right):
             clients.engine.count("rpc client refused")
             sock.close()
             continue
-        client = Client(sock, peer_name(sock, name), listener.auth_key, clients)
+        client = Client(sock, peer, listener.auth_key, right, clients)
         clients.connected[client] = None
         nursery.start_soon(serve, client, clients)
 
@@ -217,12 +276,25 @@ async def serve(client: Client, clients: Clients) -> None:
         del clients.connected[client]
 
 
-def peer_name(sock: socket.socket, name: object) -> str:
-    """For the log: address and port, or process and user of a local client."""
+def who(sock: socket.socket, name: object, listener: RpcListener) -> tuple[str, Right]:
+    """For the log: address and port, or process and user of a local client; and what it may do. Raises OSError."""
     if isinstance(name, tuple):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return format_address(plain_source(name))
-    pid, uid, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
-    return f"pid {pid} uid {uid}"
+        keep_alive(sock)
+        return format_address(plain_source(name)), Right.ADMIN
+    peer = peer_of(sock)
+    return f"pid {peer.pid} uid {peer.uid}", listener.rights.of(peer)
 
+
+def keep_alive(sock: socket.socket) -> None:
+    """Clients whose machine is gone are noticed after about two minutes, as Serf's agent notices them."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+
+
+def room_for_clients() -> int:
+    """Each client takes a file descriptor, and the rest of the daemon needs some too."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CLIENTS_MAX if limit == resource.RLIM_INFINITY else max(1, min(CLIENTS_MAX, limit - OTHER_FILES))

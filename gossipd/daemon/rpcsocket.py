@@ -10,11 +10,12 @@ from contextlib import suppress
 
 from gossipd.addresses import format_address, parse_address
 from gossipd.daemon.net import BACKLOG, plain_source
+from gossipd.daemon.rights import Rights
 from gossipd.errors import GossipdError
 from gossipd.paths import SYSTEM_SOCKET, is_private, user_runtime_dir, user_socket
 
 DEFAULT_RPC_PORT = 7373     # Serf's
-SOCKET_MODE = 0o660
+SOCKET_MODE, SHARED_SOCKET_MODE = 0o600, 0o666
 SHARED_DIRECTORY_MODE = 0o755
 PRIVATE_DIRECTORY_MODE = 0o700
 
@@ -22,9 +23,9 @@ PRIVATE_DIRECTORY_MODE = 0o700
 class RpcListener:
     """A socket that listens: who connects before anybody accepts just waits. Closing removes a unix socket's file."""
 
-    def __init__(self, sock: socket.socket, auth_key: str = "", path: str = "") -> None:
-        """Clients must present `auth_key` unless it is empty."""
-        self.sock, self.auth_key, self.path = sock, auth_key, path
+    def __init__(self, sock: socket.socket, auth_key: str, rights: Rights, path: str = "") -> None:
+        """Clients must present `auth_key` unless it is empty. Those of a unix socket may do what `rights` says."""
+        self.sock, self.auth_key, self.rights, self.path = sock, auth_key, rights, path
         sock.setblocking(False)
         sock.listen(BACKLOG)
         self._inode = os.stat(path).st_ino if path else 0
@@ -40,10 +41,14 @@ class RpcListener:
                 os.unlink(self.path)
 
 
-def bind_rpc_unix(path: str) -> RpcListener:
-    """Whoever may open the file may do anything. Raises GossipdError."""
+def bind_rpc_unix(path: str, rights: Rights | None = None) -> RpcListener:
+    """Raises GossipdError.
+
+    Anybody may connect if there is anybody but root and us with a right: who may do what is asked at each call.
+    """
+    rights = rights or Rights(os.getuid())
     make_directory(os.path.dirname(os.path.abspath(path)))
-    return RpcListener(_bind(path), path=path)
+    return RpcListener(_bind(path, SHARED_SOCKET_MODE if rights.others else SOCKET_MODE), "", rights, path)
 
 
 def make_directory(directory: str) -> None:
@@ -57,7 +62,7 @@ def make_directory(directory: str) -> None:
         raise GossipdError(f"will not put the RPC socket into {directory}: it is not this user's alone")
 
 
-def _bind(path: str) -> socket.socket:
+def _bind(path: str, mode: int) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         try:
@@ -67,7 +72,7 @@ def _bind(path: str) -> socket.socket:
                 raise
             _remove_stale(path)
             sock.bind(path)
-        os.chmod(path, SOCKET_MODE)     # nobody can connect before listen
+        os.chmod(path, mode)     # nobody can connect before listen
     except OSError as error:
         sock.close()
         raise GossipdError(f"cannot bind the RPC socket {path}: {error.strerror or error}") from None
@@ -109,7 +114,7 @@ def bind_rpc_tcp(text: str, auth_key: str) -> RpcListener:
             raise
     except OSError as error:
         raise GossipdError(f"cannot bind the RPC address {name}: {error.strerror or error}") from None
-    return RpcListener(sock, auth_key)
+    return RpcListener(sock, auth_key, Rights(os.getuid()))
 
 
 def is_loopback(host: str) -> bool:

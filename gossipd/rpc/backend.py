@@ -12,6 +12,10 @@ Done = Callable[[object, str], None]
 """Called once with a command's result and its error, "" for none."""
 Part = Callable[[object], None]
 """Called with each thing that a command tells before it is done."""
+WrongKey = Callable[[int, Callable[[], None]], bool]
+"""(attempts, tell): a client presented a wrong key, for the nth time; calls `tell` when it may hear of it.
+
+False, and `tell` is never called, where too many wait already: the client is to be closed."""
 HearLine = Callable[[int, str], None]
 """Level and text of a record of the log."""
 

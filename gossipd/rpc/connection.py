@@ -13,7 +13,7 @@ from typing import Any
 
 from gossipd.effects import ERROR, WARNING
 from gossipd.errors import CommandError
-from gossipd.rpc.backend import Done
+from gossipd.rpc.backend import Done, WrongKey
 from gossipd.rpc.codec import (
     NOTHING,
     Malformed,
@@ -25,6 +25,7 @@ from gossipd.rpc.codec import (
     response,
     text,
 )
+from gossipd.rpc.rights import Right, denial, needed_for
 
 IPC_VERSION = 1
 OWN_VIEW = "gossipd"
@@ -51,6 +52,12 @@ def no_notice(level: int, line: str) -> None:
     pass
 
 
+def tell_at_once(attempts: int, tell: Callable[[], None]) -> bool:
+    """A WrongKey that does not make anybody wait."""
+    tell()
+    return True
+
+
 class Feed:
     """Where records come from, and how many of them wait to be written."""
 
@@ -68,13 +75,17 @@ class Connection:
     """`commands`: by name, the fields of the body in Serf's order (None for no body), and what handles it.
 
     A handler gets the connection, the request's number and the fields. It calls `_reply` or `_start`, or raises
-    CommandError. `notice(level, line)` gets what Serf's agent logs about its clients.
+    CommandError. `right` is what the client may do, once it has presented `auth_key` if there is one; `wrong_key` says
+    when it hears that it presented another. `notice(level, line)` gets what Serf's agent logs about its clients.
     """
 
-    def __init__(self, commands: Mapping[str, tuple[Schema | None, Callable[..., None]]], peer: str, auth_key: str,
-                 wake: Callable[[], None], notice: Callable[[int, str], None]) -> None:
+    def __init__(
+        self, commands: Mapping[str, tuple[Schema | None, Callable[..., None]]], peer: str, auth_key: str,
+        right: Right, wrong_key: WrongKey, wake: Callable[[], None], notice: Callable[[int, str], None],
+    ) -> None:
         self.closed = False
-        self._commands, self._peer, self._auth_key = commands, peer, auth_key
+        self._commands, self._peer, self._auth_key, self._right = commands, peer, auth_key, right
+        self._wrong_key, self._wrong_keys = wrong_key, 0
         self._wake, self._notice = wake, notice
         self._requests = Requests()
         self._command, self._seq = "", 0    # the last header: the next one may leave fields out
@@ -105,6 +116,8 @@ class Connection:
 
     def take_output(self) -> bytes:
         """The bytes to write next, in one call; b"" for none. Ends after a record that must travel alone."""
+        if not self._output:
+            return b""
         taken, size = [], 0
         while self._output and size < WRITE_BYTES:
             data, feed, alone = self._output.popleft()
@@ -115,7 +128,7 @@ class Connection:
             if alone:
                 break
         self._unsent -= size
-        if taken and self._unsent < UNSENT_BYTES_HIGH:
+        if self._requests.waiting_bytes and self._unsent < UNSENT_BYTES_HIGH:
             self._run()
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
@@ -124,6 +137,11 @@ class Connection:
         """False while reading on would only fill a buffer: a command runs or the client does not read."""
         held_back = self._busy or self._unsent >= UNSENT_BYTES_HIGH      # else what waits is one incomplete request
         return not self.closed and not (held_back and self._requests.waiting_bytes >= INPUT_BYTES_HIGH)
+
+    @property
+    def is_guest(self) -> bool:
+        """True of a client that has not shown yet that it may do anything: it goes first where room is wanted."""
+        return not (self._handshaken and self._authenticated and self._right > Right.NONE)
 
     def close(self) -> None:
         """The connection is gone, or the daemon ends. Commands that run go on; nobody hears of their outcome."""
@@ -172,6 +190,9 @@ class Connection:
             self._skip_body = known is not None and known[0] is not None
         elif known is None:
             self._refuse("Unsupported command")
+        elif self._right < (needed := needed_for(self._command)):
+            self._reply(self._seq, denial(self._command, needed))
+            self._skip_body = known[0] is not None
         elif known[0] is None:
             self._call(known[1], [])
         else:
@@ -244,9 +265,20 @@ class Connection:
 
         given, wanted_key = (text.encode("utf-8", "surrogateescape") for text in (key, self._auth_key))
         if not compare_digest(given, wanted_key):
-            raise CommandError("Invalid authentication token")
+            self._refuse_key(seq)
+            return
         self._authenticated = True
         self._reply(seq)
+
+    def _refuse_key(self, seq: int) -> None:
+        """Whoever guesses has to wait before he hears that he was wrong, and may do nothing meanwhile."""
+        self._wrong_keys += 1
+
+        def begin(done: Done) -> None:
+            if not self._wrong_key(self._wrong_keys, lambda: done(None, "Invalid authentication token")):
+                self._close(f"Closing client with a wrong key, too many are waiting: {self._peer}")
+
+        self._start(begin, lambda result, error: self._reply(seq, error))
 
 
 GREETINGS: dict[str, tuple[Schema | None, Callable[..., None]]] = {

@@ -21,7 +21,7 @@ from gossipd.errors import CommandError
 from gossipd.events import Event, QueryEvent
 from gossipd.filters import EventFilter, parse_filters, wanted
 from gossipd.regex import RegexError
-from gossipd.rpc.backend import Backend, Done, Log, NoLog
+from gossipd.rpc.backend import Backend, Done, Log, NoLog, WrongKey
 from gossipd.rpc.codec import (
     Schema,
     boolean,
@@ -35,7 +35,7 @@ from gossipd.rpc.codec import (
     uint8,
     uint64,
 )
-from gossipd.rpc.connection import GREETINGS, Connection, Feed, no_notice, nothing
+from gossipd.rpc.connection import GREETINGS, Connection, Feed, no_notice, nothing, tell_at_once
 from gossipd.rpc.keytext import key_bytes
 from gossipd.rpc.records import (
     Encodings,
@@ -48,6 +48,7 @@ from gossipd.rpc.records import (
     members_body,
     query_body,
 )
+from gossipd.rpc.rights import Right
 from gossipd.rpc.selection import select_members
 
 STREAMS_MAX = 64
@@ -78,17 +79,18 @@ class _Monitor(Feed):
 
 
 class Session(Connection):
-    """`peer` names the client in notices; `auth_key` is empty if none is asked for.
+    """`peer` names the client in notices; `auth_key` is empty if none is asked for, `right` what it may do.
 
     `encodings` is shared by the sessions of a daemon. `wake` is called when output or `closed` came up outside of
     `receive`; `notice(level, line)` gets what Serf's agent logs about its clients.
     """
 
     def __init__(
-        self, backend: Backend, peer: str, *, auth_key: str = "", encodings: Encodings | None = None,
-        log: Log | None = None, wake: Callable[[], None] = nothing, notice: Callable[[int, str], None] = no_notice,
+        self, backend: Backend, peer: str, *, auth_key: str = "", right: Right = Right.ADMIN,
+        wrong_key: WrongKey = tell_at_once, encodings: Encodings | None = None, log: Log | None = None,
+        wake: Callable[[], None] = nothing, notice: Callable[[int, str], None] = no_notice,
     ) -> None:
-        super().__init__(COMMANDS, peer, auth_key, wake, notice)
+        super().__init__(COMMANDS, peer, auth_key, right, wrong_key, wake, notice)
         self.records_dropped = 0
         self._backend = backend
         self._encodings = encodings or Encodings()
@@ -264,7 +266,7 @@ class Session(Connection):
         if len(self._streams) >= STREAMS_MAX:
             raise CommandError(f"More than {STREAMS_MAX} streams on one connection")
         self._reply(seq, alone=True)    # old clients take the last object of their first read for a header (T8)
-        self._streams[seq] = _Stream(filters, not watch)
+        self._streams[seq] = _Stream(filters, not watch and self._right >= Right.EVENT)
 
     def _send_event(self, seq: int, stream: _Stream, event: Event) -> None:
         if self.closed:

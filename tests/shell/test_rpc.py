@@ -19,8 +19,10 @@ from gossipd.daemon import rpc as rpc_module
 from gossipd.daemon import rpcsocket
 from gossipd.daemon.engine import Engine
 from gossipd.daemon.life import Life
+from gossipd.daemon.rights import Rights
 from gossipd.daemon.rpc import CHUNK_BYTES, LAST_WORDS_S, WRITE_STALL_S, RpcServer, run_rpc
 from gossipd.daemon.rpcsocket import RpcListener, bind_rpc_tcp, bind_rpc_unix, rpc_socket_path
+from gossipd.daemon.wrongkeys import WAIT_MAX_S, WAIT_S, WAITING_MAX, WrongKeys
 from gossipd.effects import Emit, Reply
 from gossipd.errors import GossipdError
 from gossipd.events import MEMBER_JOIN, MemberEvent
@@ -88,9 +90,9 @@ class Daemon:
 
 
 @asynccontextmanager
-async def a_daemon(tmp_path: Path, *more: RpcListener) -> AsyncIterator[Daemon]:
+async def a_daemon(tmp_path: Path, *more: RpcListener, rights: Rights | None = None) -> AsyncIterator[Daemon]:
     path = str(tmp_path / "rpc.sock")
-    listener = bind_rpc_unix(path)
+    listener = bind_rpc_unix(path, rights)
     port = MemoryNetwork(refuses=False).port(("127.0.0.1", 7946))
     engine = Engine(FakeNode(), port, Life(), trio.current_time, lambda: 0.0)  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
@@ -240,6 +242,7 @@ async def test_a_slow_reader_gets_everything_that_was_kept_for_it(tmp_path):
 @in_real_time
 async def test_clients_at_once_are_limited(tmp_path, monkeypatch):
     monkeypatch.setattr(rpc_module, "CLIENTS_MAX", 3)
+    monkeypatch.setattr(rpc_module, "ADMINS_MORE", 0)
     async with a_daemon(tmp_path) as daemon:
         callers = [await daemon.caller() for _ in range(3)]
         fourth = await daemon.connect()
@@ -312,12 +315,86 @@ async def test_clients_on_tcp_must_know_the_key_and_local_ones_need_none(tmp_pat
     listener.close()
 
 
+@in_real_time
+async def test_guests_make_room_when_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(rpc_module, "CLIENTS_MAX", 3)
+    monkeypatch.setattr(rpc_module, "ADMINS_MORE", 0)
+    async with a_daemon(tmp_path) as daemon:
+        first = await daemon.caller()
+        silent = [await daemon.connect() for _ in range(2)]
+        await trio.testing.wait_all_tasks_blocked()
+        second = await daemon.caller()
+        assert await silent[0].read() is None
+        third = await daemon.caller()
+        for caller in (first, second, third):
+            assert (await caller.ask("members"))["Error"] == ""
+            await caller.read()
+        assert await (await daemon.connect()).read() is None
+        assert daemon.engine.counters == {"rpc client refused": 1}
+
+
+@in_real_time
+async def test_a_little_room_is_kept_for_those_who_may_do_anything(tmp_path, monkeypatch):
+    monkeypatch.setattr(rpc_module, "CLIENTS_MAX", 1)
+    monkeypatch.setattr(rpc_module, "ADMINS_MORE", 1)
+    async with a_daemon(tmp_path) as daemon:
+        first, second = await daemon.caller(), await daemon.caller()
+        for caller in (first, second):
+            assert (await caller.ask("stats"))["Error"] == ""
+        assert await (await daemon.connect()).read() is None
+
+
+def test_clients_leave_file_descriptors_for_others(monkeypatch):
+    for limit, room in ((4096, 3000), (1024, 624), (100, 1)):
+        monkeypatch.setattr(rpc_module.resource, "getrlimit", lambda which, limit=limit: (limit, 9999))
+        assert rpc_module.room_for_clients() == room
+
+
+def test_wrong_keys_are_answered_the_later_the_more_of_them_there_are():
+    told, counted = [], []
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            keys = WrongKeys(nursery, counted.append)
+            began = trio.current_time()
+            for client in range(3):
+                assert keys.delay(1, lambda client=client: told.append((client, trio.current_time() - began)))
+            assert keys.delay(3, lambda: told.append((9, trio.current_time() - began)))
+        assert told == [(0, 1.0), (1, 2.0), (2, 3.0), (9, 4.0)]
+        assert counted == ["rpc wrong key"] * 4
+        async with trio.open_nursery() as nursery:
+            keys = WrongKeys(nursery, counted.append)
+            assert [keys.delay(99, lambda: None) for _ in range(WAITING_MAX + 1)] == [True] * WAITING_MAX + [False]
+            began = trio.current_time()
+        assert trio.current_time() - began == WAIT_MAX_S
+
+    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_a_client_with_a_wrong_key_waits_and_is_counted(tmp_path):
+    clock = trio.testing.MockClock()      # stands still unless told to jump, so real sockets are safe
+
+    async def run() -> None:
+        listener = bind_rpc_tcp("127.0.0.1:0", "secret")
+        async with a_daemon(tmp_path, listener) as daemon:
+            caller = await Caller(await trio.open_tcp_stream(*listener.sock.getsockname())).hello()
+            await caller.send("auth", {"AuthKey": "wrong"})
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            clock.jump(WAIT_S)
+            assert (await caller.read())["Error"] == "Invalid authentication token"
+            assert daemon.engine.stats()["gossipd"]["rpc wrong key"] == "1"
+            assert (await caller.ask("auth", {"AuthKey": "secret"}))["Error"] == ""
+        listener.close()
+
+    trio.run(run, clock=clock, strict_exception_groups=True)
+
+
 # --- sockets ---------------------------------------------------------------------------------------------------------
 
-def test_the_socket_is_for_its_user_and_group_only_and_goes_with_the_daemon(tmp_path):
+def test_the_socket_is_for_its_user_only_and_goes_with_the_daemon(tmp_path):
     path = tmp_path / "run" / "rpc.sock"
     listener = bind_rpc_unix(str(path))
-    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     listener.close()
     assert not path.exists() and path.parent.exists()
 
