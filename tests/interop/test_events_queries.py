@@ -204,6 +204,7 @@ def test_an_answer_that_comes_late_is_refused_by_both_kinds_alike(cluster):
     for agent in (cluster.g2, cluster.s1):
         with agent.client() as asker, agent.client() as client:
             events = client.events("query:late")
+            client.stats()      # Serf's agent subscribes before it answers this
             list(asker.query("late", nodes=[agent.name], timeout_s=0.5))
             with pytest.raises(ClientError, match=r"No pending queries matching ID|past the deadline"):
                 client.respond(next(events), b"x")

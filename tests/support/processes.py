@@ -257,6 +257,7 @@ class Watch:
         self.events: list[tuple[float, Event]] = []     # monotonic time of arrival, event
         self._client = agent.client()
         stream = self._client.events(*kinds)
+        self._client.stats()    # Serf's agent answers first and subscribes then, but before the next request
         threading.Thread(target=self._gather, args=(stream,), daemon=True).start()
 
     def __repr__(self) -> str:
