@@ -131,9 +131,10 @@ class Client:
             return True         # taking output began a request whose reply came at once: the outer call goes on
         self._flushing = True
         try:
-            while not self._gone and (self._rest or self._take()):
-                sent = self._sock.send(self._rest)
-                self._rest = self._rest[sent:]
+            while not self._gone and (rest := self._rest or self.session.take_output()):
+                self._rest = rest       # before the attempt: it may take nothing
+                sent = self._sock.send(rest)
+                self._rest = b"" if sent == len(rest) else rest[sent:]
         except BlockingIOError:
             return False
         except OSError:
@@ -143,10 +144,6 @@ class Client:
             if self._room is not None:
                 self._room.set()
         return True
-
-    def _take(self) -> bool:
-        self._rest = self.session.take_output()
-        return bool(self._rest)
 
 
 @dataclass(slots=True)
@@ -165,8 +162,9 @@ class Clients:
     _awake: trio.Event = field(default_factory=trio.Event)
 
     def wake(self, client: Client) -> None:
+        if not self._news:
+            self._awake.set()
         self._news[client] = None
-        self._awake.set()
 
     async def write_on(self) -> None:
         """One task for everybody: an event for 2000 clients would mean 2000 task switches."""

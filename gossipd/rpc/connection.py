@@ -116,11 +116,12 @@ class Connection:
 
     def take_output(self) -> bytes:
         """The bytes to write next, in one call; b"" for none. Ends after a record that must travel alone."""
-        if not self._output:
+        output = self._output
+        if not output:
             return b""
         taken, size = [], 0
-        while self._output and size < WRITE_BYTES:
-            data, feed, alone = self._output.popleft()
+        while output and size < WRITE_BYTES:
+            data, feed, alone = output.popleft()
             taken.append(data)
             size += len(data)
             if feed is not None:

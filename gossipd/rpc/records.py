@@ -9,9 +9,10 @@ from gossipd.addresses import plain_ip
 from gossipd.commands import KeyOutcome, QueryAnswer, QueryOutcome
 from gossipd.events import Event, MemberEvent, MemberInfo, QueryEvent, UserEvent
 from gossipd.rpc.backend import Coordinate
-from gossipd.rpc.codec import encode
+from gossipd.rpc.codec import encode, response
 
 SUSPECT = "suspect"
+SEQS_KEPT = 128         # clients count from 0 or 1; larger numbers are not worth the memory
 
 
 def member_record(member: MemberInfo) -> dict[str, Any]:
@@ -134,13 +135,14 @@ def log_body(line: str) -> bytes:
 class Encodings:
     """Bytes that many clients get alike, encoded once. All sessions of a daemon share one."""
 
-    __slots__ = ("_members", "_members_version", "_event", "_event_body")
+    __slots__ = ("_members", "_members_version", "_event", "_event_body", "_event_records")
 
     def __init__(self) -> None:
         self._members = b""
         self._members_version: int | None = None
         self._event: Event | None = None
         self._event_body = b""
+        self._event_records: dict[int, bytes] = {}
 
     def members(self, version: int, members: Callable[[], list[MemberInfo]]) -> bytes:
         """The body of `members`. Asks and encodes only when `version` is another than last time."""
@@ -149,8 +151,14 @@ class Encodings:
             self._members_version = version
         return self._members
 
-    def event(self, event: MemberEvent | UserEvent) -> bytes:
-        """The body of a stream record. The same event object comes to one session after the other."""
+    def event(self, event: MemberEvent | UserEvent, seq: int) -> bytes:
+        """A stream's record, with its header. The same event object comes to one session after the other."""
         if event is not self._event:
             self._event, self._event_body = event, event_body(event)
-        return self._event_body
+            self._event_records = {}
+        record = self._event_records.get(seq)
+        if record is None:
+            record = response(seq, "", self._event_body)
+            if seq < SEQS_KEPT:
+                self._event_records[seq] = record
+        return record

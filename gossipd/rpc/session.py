@@ -276,10 +276,10 @@ class Session(Connection):
             self._notice(WARNING, f"agent.ipc: Dropping event to ipc.client: {self._peer}")
             return
         if isinstance(event, QueryEvent):
-            body = query_body(event, self._number_of(event), self._own_view)
+            record = response(seq, "", query_body(event, self._number_of(event), self._own_view))
         else:
-            body = self._encodings.event(event)
-        self._queue(response(seq, "", body), stream)
+            record = self._encodings.event(event, seq)
+        self._queue(record, stream)
 
     def _number_of(self, event: QueryEvent) -> int:
         """A new one, by which the client may answer until the deadline."""
