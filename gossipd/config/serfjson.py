@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,34 +147,20 @@ READERS: dict[str, Reader] = {
 }
 
 
-class SerfFile(Source):
-    """One file. Raises ConfigError with a line for each thing that is wrong with it.
+class SerfSettings(Source):
+    """Values by the names that Serf's files give them, of the types that `READERS` give, as settings of ours.
 
     What is empty, zero or false changes nothing, as in Serf: it cannot take back what an earlier file said.
     """
 
     lists_add_up = True
 
-    def __init__(self, path: str) -> None:
-        self._path, self._text = path, _read(path)
-        self._names: dict[str, str] = {}        # what the file calls a setting
-        given = _flat(_first_value(self._text, path))
-        wrong = [f"{self._where(name)}: unknown key{did_you_mean(name, READERS)}" for name in given
-                 if name not in READERS]
-        values: dict[str, Any] = {}
-        for name, reader in READERS.items():
-            try:
-                values[name] = reader(given[name]) if given.get(name) is not None else None
-            except ValueError as error:
-                wrong.append(f"{self._where(name)}: expected {error}")
-        wrong += [f"{self._where(name)}: {why}" for name, (_, why) in REFUSED.items() if values.get(name)]
-        if wrong:
-            raise ConfigError("\n".join(wrong))
-        super().__init__({}, values[HANDLERS] or ())
-        self.specs_where = self._where(HANDLERS)
-        self.notices = [f"{self._where(name)}: ignored, {why}" for name, (_, why) in IGNORED.items() if values[name]]
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__({}, values.get(HANDLERS) or ())
+        self.given = {name: value for name, value in values.items() if value is not None}
+        self._names: dict[str, str] = {}        # what Serf calls a setting
         for name, meaning in MEANINGS.items():
-            if values[name]:
+            if values.get(name):
                 self._set(name, meaning.setting, meaning.convert(values[name]))
 
     def _set(self, name: str, setting: str, value: Any) -> None:
@@ -189,7 +175,32 @@ class SerfFile(Source):
 
     def where(self, section: str, key: str = "", table: int = 0) -> str:
         setting = super().where(section, key)
-        return self._where(self._names.get(setting, setting))
+        return self._names.get(setting, setting)
+
+
+class SerfFile(SerfSettings):
+    """One file. Raises ConfigError with a line for each thing that is wrong with it; `refused` is what we cannot do."""
+
+    def __init__(self, path: str, refused: Mapping[str, tuple[Reader, str]] = REFUSED) -> None:
+        self._path, self._text = path, _read(path)
+        given = _flat(_first_value(self._text, path))
+        wrong = [f"{self._where(name)}: unknown key{did_you_mean(name, READERS)}" for name in given
+                 if name not in READERS]
+        values: dict[str, Any] = {}
+        for name, reader in READERS.items():
+            try:
+                values[name] = reader(given[name]) if given.get(name) is not None else None
+            except ValueError as error:
+                wrong.append(f"{self._where(name)}: expected {error}")
+        wrong += [f"{self._where(name)}: {why}" for name, (_, why) in refused.items() if values.get(name)]
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+        super().__init__(values)
+        self.specs_where = self._where(HANDLERS)
+        self.notices = [f"{self._where(name)}: ignored, {why}" for name, (_, why) in IGNORED.items() if values[name]]
+
+    def where(self, section: str, key: str = "", table: int = 0) -> str:
+        return self._where(super().where(section, key, table))
 
     def _where(self, name: str) -> str:
         word = f'"{name.rpartition(".")[2]}"'

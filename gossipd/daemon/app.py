@@ -13,10 +13,10 @@ import trio
 from gossipd.addresses import format_address
 from gossipd.config.keyring import read_keyring
 from gossipd.config.schema import Config
-from gossipd.daemon.announce import announce
 from gossipd.daemon.engine import Engine
+from gossipd.daemon.face import Face, Running
 from gossipd.daemon.files import LineFile
-from gossipd.daemon.gossiper import keep_joining, run_gossiper
+from gossipd.daemon.gossiper import run_gossiper
 from gossipd.daemon.handlers import Handlers, run_handlers
 from gossipd.daemon.identity import advertised_address, advertised_bytes, bind_address, node_name
 from gossipd.daemon.keyringfile import keys_go_to
@@ -27,7 +27,7 @@ from gossipd.daemon.prober import run_prober
 from gossipd.daemon.rights import Rights, read_rights
 from gossipd.daemon.rpc import run_rpc
 from gossipd.daemon.rpcsocket import RpcListener, bind_rpc_tcp, bind_rpc_unix, rpc_socket_path
-from gossipd.daemon.signals import catch_signals, run_signals
+from gossipd.daemon.signals import catch_signals
 from gossipd.daemon.snapshot import make_recorder, read_snapshot, run_snapshot, snapshot_path
 from gossipd.daemon.systemd import Notifier
 from gossipd.daemon.transport import run_transport
@@ -91,34 +91,35 @@ def make_node(config: Config, sockets: Sockets, snapshot: LineFile | None) -> No
         restored=read_snapshot(snapshot, serf.rejoin_after_leave) if snapshot else None)
 
 
-async def run(config: Config, ring: LogRing | None = None) -> int:
+async def run(config: Config, ring: LogRing | None = None, face: Face | None = None) -> int:
     """The exit code. Raises GossipdError if it cannot start. `ring` is what RPC clients see of the log."""
-    with catch_signals() as signals:
+    face = face or Face()
+    with catch_signals(face.signals) as signals:
         sockets = Sockets(config)
         try:
             path = snapshot_path(config.snapshot.path)
             snapshot = LineFile(path) if path else None
             node = make_node(config, sockets, snapshot)
-            engine = Engine(node, sockets.udp, Life(), trio.lowlevel.current_clock().current_time, time.time)
+            engine = face.engine(node, sockets.udp, Life(), trio.lowlevel.current_clock().current_time, time.time)
             engine.stays_without_name = config.node.on_name_conflict == "stay"
             async with trio.open_nursery() as root:
-                root.start_soon(run_signals, engine, signals, config.leave)
+                root.start_soon(face.run_signals, engine, signals, config)
                 if snapshot:
                     root.start_soon(run_snapshot, make_recorder(engine, snapshot), engine.life.ending)
-                await serve(engine, config, sockets, root, ring)
+                await serve(engine, config, sockets, root, ring, face)
                 root.cancel_scope.cancel()
         finally:
             sockets.close()
-    return engine.life.exit_code
+    return face.exit_code(engine.life)
 
 
 async def serve(
-    engine: Engine, config: Config, sockets: Sockets, root: trio.Nursery, ring: LogRing | None = None
+    engine: Engine, config: Config, sockets: Sockets, root: trio.Nursery, ring: LogRing | None, face: Face
 ) -> None:
     """From the first subsystem's start to the last one's end."""
     notifier = Notifier()
     tcp_timeout_s = engine.node.config.swim.tcp_timeout_s
-    engine.listen(announce)
+    engine.listen(face.announce)
     queued = Handlers(engine, config.hooks)     # from the first event on, which is that we are there
     engine.node.answered_by(engine.may_answer)
     engine.start()      # before the first packet: what came since the sockets were bound waits in them
@@ -127,8 +128,7 @@ async def serve(
     gossiper = await root.start(run_gossiper, engine, connect_tcp, sockets.udp.address[1])
     handlers = await root.start(run_handlers, queued)
     rpc = await root.start(run_rpc, engine, sockets.rpc, ring)
-    if config.join.seeds:
-        root.start_soon(keep_joining, engine, config.join)
+    face.begin(Running(config, engine, queued, sockets.udp.address, root))
     log.info("node %s at %s, rpc at %s", engine.name, format_address(sockets.udp.address),
              ", ".join(listener.name for listener in sockets.rpc))
     if config.discovery.cluster:
@@ -142,6 +142,7 @@ async def serve(
         await engine.life.over.wait()
     if patience.cancelled_caught:
         log.error("leaving took longer than timeout_s=%.1f: stopping", config.leave.timeout_s)
+    face.stopping(engine)
     for scope in (prober, gossiper, transport):
         scope.cancel()
     await handlers.close()

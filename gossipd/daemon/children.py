@@ -41,6 +41,12 @@ class Outcome:
         number = -self.status
         return f"signal={signal.Signals(number).name if number in set(signal.Signals) else number}"
 
+    def go_words(self) -> str:
+        """As programs in Go say it: `exit status 3`, `signal: killed`."""
+        if self.status >= 0:
+            return f"exit status {self.status}"
+        return f"signal: {(signal.strsignal(-self.status) or str(-self.status)).lower()}"
+
 
 def own_environment() -> dict[bytes, bytes]:
     """What we were started with, and PWD, which shells set too.

@@ -11,8 +11,9 @@ import trio
 
 from gossipd.commands import Respond
 from gossipd.daemon.announce import printable
-from gossipd.daemon.children import Child, Outcome, own_environment
+from gossipd.daemon.children import SLOW_S, Child, Outcome, own_environment
 from gossipd.daemon.engine import Engine
+from gossipd.daemon.logs import as_serf
 from gossipd.errors import CommandError
 from gossipd.events import Event, MemberEvent, QueryEvent
 from gossipd.filters import kind_and_name
@@ -33,30 +34,39 @@ class Handlers:
 
     def __init__(self, engine: Engine, hooks: Sequence[Hook]) -> None:
         """From now on events are queued; `run_handlers` runs them."""
-        self._hooks = tuple(hooks)
+        self._hooks: tuple[Hook, ...] = ()
         self._engine = engine
-        room = trio.Semaphore(CHILDREN_MAX)
-        environment = own_environment()
-        self.lanes = {script: Lane(engine, script, environment, room, self._over)
-                      for script in dict.fromkeys(hook.script for hook in hooks)}
+        self._room = trio.Semaphore(CHILDREN_MAX)
+        self._environment = own_environment()
+        self._lanes: dict[str, Lane] = {}       # by script; one that is not wanted any more stays, for its order
+        self._nursery: trio.Nursery | None = None
         self._unanswered: dict[int, int] = {}   # queries by id: how many runs of scripts may still answer
-        self._stopping = False
-        engine.event_handlers = describe(self._hooks)
-        if hooks:
-            engine.listen(self.hear)
-            engine.answer_with(self.may_answer)
+        self._stop = trio.Event()
+        self.replace(hooks)
+        engine.listen(self.hear)
+        engine.answer_with(self.may_answer)
+
+    def replace(self, hooks: Sequence[Hook]) -> None:
+        """From the next event on, these. What waits for a script that was there before still runs."""
+        self._hooks = tuple(hooks)
+        self._engine.event_handlers = describe(self._hooks)
+        for script in dict.fromkeys(hook.script for hook in hooks):
+            if script not in self._lanes:
+                lane = self._lanes[script] = Lane(self._engine, script, self._environment, self._room, self._over)
+                if self._nursery is not None:
+                    self._nursery.start_soon(lane.run)
 
     def hear(self, event: Event) -> None:
-        if self._stopping:
+        if self._stop.is_set():
             return
         wanting = [hook for hook in self._hooks if hook.wants(event)]
         if wanting and isinstance(event, QueryEvent):
             self._unanswered[event.id] = len(wanting)
         for hook in wanting:
-            self.lanes[hook.script].add(hook, event)
+            self._lanes[hook.script].add(hook, event)
 
     def may_answer(self, query: QueryEvent) -> bool:
-        return not self._stopping and any(hook.wants(query) for hook in self._hooks)
+        return not self._stop.is_set() and any(hook.wants(query) for hook in self._hooks)
 
     def _over(self, event: Event, answered: bool) -> None:
         """A run for this event, answered or not. After a query's last one nobody needs to wait for an answer."""
@@ -70,9 +80,16 @@ class Handlers:
 
     def stop(self) -> None:
         """No more events; what waits still runs."""
-        self._stopping = True
-        for lane in self.lanes.values():
+        self._stop.set()
+        for lane in self._lanes.values():
             lane.close()
+
+    async def run(self, nursery: trio.Nursery) -> None:
+        """Have each script's events handled by a task in `nursery`, until `stop`."""
+        self._nursery = nursery
+        for lane in self._lanes.values():
+            nursery.start_soon(lane.run)
+        await self._stop.wait()
 
 
 class Lane:
@@ -142,18 +159,22 @@ class Lane:
         return self._conclude(hook, event, outcome)
 
     def _slow(self, hook: Hook, event: Event) -> None:
-        log.warning("handler slow %s", about(hook, event))
+        log.warning("handler slow %s", about(hook, event), extra=as_serf(
+            logging.WARNING, "agent", f"Script '{hook.script}' slow, execution exceeding {SLOW_S:.0f}s"))
 
     def _conclude(self, hook: Hook, event: Event, outcome: Outcome) -> bool:
         if outcome.status != 0 or outcome.timed_out:
             self._engine.count("handler timeouts" if outcome.timed_out else "handler failures")
             log.warning("handler %s %s %s after_s=%.3f output=%r",
                         "ended, it took too long" if outcome.timed_out else "failed", about(hook, event),
-                        outcome.describe(), outcome.duration_s, last_words(outcome.output))
+                        outcome.describe(), outcome.duration_s, last_words(outcome.output), extra=as_serf(
+                            logging.ERROR, "agent", f"Error invoking script '{hook.script}': {outcome.go_words()}"))
             return False
         if log.isEnabledFor(logging.DEBUG):
             log.debug("handler done %s after_s=%.3f output=%r",
-                      about(hook, event), outcome.duration_s, last_words(outcome.output))
+                      about(hook, event), outcome.duration_s, last_words(outcome.output), extra=as_serf(
+                          logging.DEBUG, "agent", f"Event '{kind_and_name(event)[0]}' script output: "
+                                                  f"{last_words(outcome.output)}"))
         if isinstance(event, QueryEvent) and outcome.output:
             return self._respond(hook, event, outcome.output)
         return False
@@ -161,7 +182,8 @@ class Lane:
     def _respond(self, hook: Hook, event: QueryEvent, answer: bytes) -> bool:
         def done(result: object, error: str) -> None:
             if error:
-                log.warning("handler's answer not sent %s error=%r", about(hook, event), error)
+                log.warning("handler's answer not sent %s error=%r", about(hook, event), error, extra=as_serf(
+                    logging.WARNING, "agent", f"Failed to respond to query 'query: {event.name}': {error}"))
 
         try:
             self._engine.submit(lambda id: Respond(id, event.id, answer), done)
@@ -208,7 +230,6 @@ async def run_handlers(
     try:
         async with trio.open_nursery() as nursery:
             task_status.started(Runner(handlers, nursery.cancel_scope, idle))
-            for lane in handlers.lanes.values():
-                nursery.start_soon(lane.run)
+            await handlers.run(nursery)
     finally:
         idle.set()

@@ -99,6 +99,25 @@ def text_of(record: logging.LogRecord) -> str:
     return text
 
 
+Words = tuple[int, str, str]
+"""Level, component, text: a line of Serf's log without its time."""
+
+
+def as_serf(level: int, component: str, text: str) -> dict[str, Words]:
+    """`extra` of a record for which Serf's agent has words of its own, that operators look for."""
+    return {"serf": (level, component, text)}
+
+
+def own_words(record: logging.LogRecord) -> Words:
+    return record.levelno, short_name(record), text_of(record)
+
+
+def serf_line(record: logging.LogRecord, words: Words) -> str:
+    stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(record.created))
+    level, component, text = words
+    return f"{stamp} [{_SERF_WORDS.get(level, record.levelname)}] {component}: {text}"
+
+
 class StderrHandler(logging.Handler):
     """Writes a line only if it can be written now."""
 
@@ -137,21 +156,22 @@ class LogRing(logging.Handler):
     Both whatever level the daemon itself writes: lines below `level` come while somebody listens for them.
     """
 
-    def __init__(self, logger: logging.Logger, level: int) -> None:
+    def __init__(
+        self, logger: logging.Logger, level: int, words_of: Callable[[logging.LogRecord], Words] = own_words
+    ) -> None:
         super().__init__()
-        self._logger, self._least = logger, level
+        self._logger, self._least, self._words_of = logger, level, words_of
         self._lines: deque[tuple[int, str]] = deque(maxlen=RING_LINES)
         self._hearers: dict[Callable[[int, str], None], int] = {}
         self._set_level()
 
     def emit(self, record: logging.LogRecord) -> None:
-        stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(record.created))
-        word = _SERF_WORDS.get(record.levelno, record.levelname)
-        line = f"{stamp} [{word}] {short_name(record)}: {text_of(record)}"[:LINE_BYTES_MAX]
-        self._lines.append((record.levelno, line))
+        words = self._words_of(record)
+        line = serf_line(record, words)[:LINE_BYTES_MAX]
+        self._lines.append((words[0], line))
         for hear, level in tuple(self._hearers.items()):
-            if record.levelno >= level:
-                hear(record.levelno, line)
+            if words[0] >= level:
+                hear(words[0], line)
 
     def recent(self, level: int) -> list[str]:
         """The last lines of this level or above, oldest first."""

@@ -13,6 +13,7 @@ import trio
 
 from gossipd.addresses import format_address
 from gossipd.daemon.engine import Engine
+from gossipd.daemon.logs import as_serf
 from gossipd.daemon.net import plain_source
 from gossipd.daemon.rights import peer_of
 from gossipd.daemon.rpcsocket import RpcListener
@@ -269,6 +270,8 @@ async def accept(listener: RpcListener, clients: Clients, nursery: trio.Nursery)
 
 async def serve(client: Client, clients: Clients) -> None:
     try:
+        log.debug("client connected peer=%s", peer, extra=as_serf(
+            logging.INFO, "agent.ipc", f"Accepted client: {peer}"))
         await client.run()
     finally:
         del clients.connected[client]

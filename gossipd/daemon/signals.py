@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager
 
 import trio
@@ -17,11 +17,13 @@ log = logging.getLogger("gossipd.signals")
 
 
 Signals = AsyncIterator[int]
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Those that mean something to us."""
 
 
-def catch_signals() -> AbstractContextManager[Signals]:
-    """Those that mean something to us. They wait until `run_signals` asks for them."""
-    return trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+def catch_signals(numbers: Sequence[signal.Signals] = SIGNALS) -> AbstractContextManager[Signals]:
+    """They wait until `run_signals` asks for them."""
+    return trio.open_signal_receiver(*numbers)
 
 
 async def run_signals(engine: Engine, signals: Signals, leave: LeaveSection) -> None:
