@@ -32,6 +32,7 @@ OTHER_FILES = 400               # descriptors that clients must leave: streams, 
 CLIENTS_A_TURN = 64             # written to before other tasks get a turn: about half a millisecond
 KEEPALIVE_S, KEEPALIVE_PROBES = 15, 9       # Go's
 CHUNK_BYTES = 8192              # read at a time: a few hundred pipelined requests, a few ms of work
+CHUNKS_A_TURN = 4               # read from one client before other tasks get a turn
 WRITE_STALL_S = 30.0            # a client that takes nothing for so long is closed
 LAST_WORDS_S = 1.0              # how long the end of the daemon waits for clients to take their last reply
 LAST_WORDS_POLL_S = 0.01
@@ -78,21 +79,27 @@ class Client:
 
     async def _read(self) -> None:
         """Until the client hangs up or the session is closed."""
+        in_a_row = 0
         while not self.session.closed:
             if not self.session.wants_input:
                 self._room = trio.Event()
                 await self._room.wait()
                 continue
-            await trio.lowlevel.wait_readable(self._sock)
+            if in_a_row == CHUNKS_A_TURN:
+                in_a_row = 0
+                await trio.lowlevel.checkpoint()
             try:
                 data = self._sock.recv(CHUNK_BYTES)
             except BlockingIOError:
+                in_a_row = 0
+                await trio.lowlevel.wait_readable(self._sock)
                 continue
             except OSError:
                 data = b""
             if not data:
                 self._gone = not self.session.closed        # else it was we who hung up
                 return
+            in_a_row += 1       # whoever sends many requests at once has sent more: asking costs less than waiting
             self.session.receive(data, self._clock())
             self._write()
 
@@ -263,6 +270,8 @@ async def accept(listener: RpcListener, clients: Clients, nursery: trio.Nursery)
             clients.engine.count("rpc client refused")
             sock.close()
             continue
+        log.debug("client connected peer=%s", peer, extra=as_serf(
+            logging.INFO, "agent.ipc", f"Accepted client: {peer}"))
         client = Client(sock, peer, listener.auth_key, right, clients)
         clients.connected[client] = None
         nursery.start_soon(serve, client, clients)
@@ -270,8 +279,6 @@ async def accept(listener: RpcListener, clients: Clients, nursery: trio.Nursery)
 
 async def serve(client: Client, clients: Clients) -> None:
     try:
-        log.debug("client connected peer=%s", peer, extra=as_serf(
-            logging.INFO, "agent.ipc", f"Accepted client: {peer}"))
         await client.run()
     finally:
         del clients.connected[client]
