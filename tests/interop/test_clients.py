@@ -131,14 +131,6 @@ def test_serf_force_leave_is_silent_even_for_unknown_names(cluster, serf):
     assert serf(cluster.g1, "force-leave", "-prune", "nosuch") == (0, "")
 
 
-def test_a_member_that_is_alive_comes_back_from_a_force_leave(cluster, serf):
-    """Of either kind, declared left through the other one."""
-    for through, name in ((cluster.g1, "s2"), (cluster.s1, "g2")):
-        cluster.wait_until_quiet()
-        assert serf(through, "force-leave", name) == (0, "")
-        cluster.wait_until_all_see(LEAVE_S)
-
-
 # gossipctl with serf's agent
 
 

@@ -111,6 +111,13 @@ def leave_command(agent: Agent) -> list[str]:
     return [*GOSSIPCTL, "leave", "--rpc-addr", agent.rpc]
 
 
+def test_a_member_that_is_alive_objects_to_a_force_leave(clusters):
+    """Of either kind, declared left through the other one."""
+    for cluster in clusters:
+        cluster.force_leave(cluster.g1, "s2", after={})
+        cluster.force_leave(cluster.s1, "g2", after={})
+
+
 def test_force_leave_and_prune_work_between_the_kinds(clusters):
     """Serf's agent forces a gossipd out in some clusters, gossipd a Serf agent in the others, which then prune."""
     plans = [(cluster, cluster.s1, cluster.g1, "g2") if number % 2 else (cluster, cluster.g1, cluster.s1, "s2")
@@ -119,14 +126,7 @@ def test_force_leave_and_prune_work_between_the_kinds(clusters):
         cluster.lab.agents[lost].kill()
     for cluster, one, _, lost in plans:
         cluster.wait_until_all_see(FAIL_S, **{lost: "failed"})
-        cluster.wait_until_quiet()
-        with one.client() as client:
-            client.force_leave(lost)
+        cluster.force_leave(one, lost, after={lost: "left"})
     for cluster, _, other, lost in plans:
-        cluster.wait_until_all_see(LEAVE_S, **{lost: "left"})
-        cluster.wait_until_quiet()
-        with other.client() as client:
-            client.force_leave(lost, prune=True)
-    for cluster, _, _, _ in plans:
-        cluster.wait_until_all_see(LEAVE_S)
+        cluster.force_leave(other, lost, prune=True, after={})
     clusters.make_whole()
