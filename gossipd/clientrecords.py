@@ -167,7 +167,8 @@ class Query:
 
     def __next__(self) -> Answer:
         while (record := next(self._records)).get("Type") != "done":
-            if record.get("Type") in ("ack", "response"):       # there may be others one day
+            # There may be other types one day; without a name they are noise that Serf's agent makes at the deadline.
+            if record.get("From") and record.get("Type") in ("ack", "response"):
                 answer = Answer(record)
                 (self.acked if answer.ack else self.answered).append(answer.node)
                 return answer

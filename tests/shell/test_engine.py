@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 import trio
 
-from gossipd.commands import Command, Leave, SetTags
+from gossipd.commands import Command, Decline, Leave, SetTags
 from gossipd.daemon import engine as engine_module
 from gossipd.daemon.engine import Engine
 from gossipd.daemon.life import EXIT_LEFT, EXIT_STOPPED, Life
 from gossipd.daemon.prober import run_timers
-from gossipd.effects import INFO, Emit, Notice, OpenExchange, Rejected, Reply, SendDatagram
+from gossipd.effects import INFO, Emit, Notice, OpenExchange, Part, Rejected, Reply, SendDatagram
 from gossipd.errors import CommandError
-from gossipd.events import MEMBER_JOIN, MemberEvent
+from gossipd.events import MEMBER_JOIN, MemberEvent, QueryEvent
 from tests.support.fakenode import FakeMachine, FakeNode, refusing
 from tests.support.memory import MemoryNetwork
 from tests.support.virtual import in_virtual_time
@@ -79,6 +79,31 @@ def test_a_command_is_answered_once_by_its_reply():
     engine.node.on_datagram = lambda data: [Reply(1, 3, ""), Reply(1, 4, ""), Reply(99)]
     engine.receive(b"x", BEA)
     assert outcomes == [(3, "")]
+
+
+def test_what_a_command_tells_goes_to_who_gave_it_until_the_reply():
+    engine = an_engine()
+    effects = [Part(1, "a"), Part(2, "not ours"), Part(1, "b"), Reply(1), Part(1, "late")]
+    engine.node.on_command = lambda command: effects
+    told: list[Any] = []
+    engine.submit(Leave, lambda result, error: told.append("done"), told.append)
+    assert told == ["a", "b", "done"]
+
+
+def test_a_query_may_be_answered_if_anybody_might_and_is_declined_if_nobody_else_might():
+    engine = an_engine()
+    asked: list[Any] = []
+    engine.node.on_command = lambda command: asked.append(command) or [Reply(command.id)]
+    one, other = (lambda query: query.name in "ab"), (lambda query: query.name in "bc")
+    engine.answer_with(one)
+    engine.answer_with(other)
+    queries = {name: QueryEvent(id, name, None, 1, "bea", 200.0) for id, name in enumerate("abcd")}
+    assert [name for name, query in queries.items() if engine.may_answer(query)] == ["a", "b", "c"]
+    for name in "ab":
+        engine.decline(queries[name], one)
+    assert asked == [Decline(1, 0)]
+    engine.node.on_command = refusing("too many")
+    engine.decline(queries["a"], one)
 
 
 def test_a_refused_command_raises_and_its_reply_is_not_awaited():

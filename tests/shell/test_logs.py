@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 
@@ -11,8 +12,10 @@ import pytest
 from gossipd.daemon import logs
 from gossipd.daemon.logs import (
     LINE_BYTES_MAX,
+    RING_LINES,
     JournalFormatter,
     JsonFormatter,
+    LogRing,
     StderrHandler,
     TextFormatter,
     stderr_is_journal,
@@ -150,12 +153,70 @@ def test_level_and_format_are_as_configured(style, formatter, monkeypatch, tmp_p
     with open(tmp_path / "stderr", "w") as file:
         monkeypatch.setattr(sys, "stderr", file)
         try:
-            logs.set_up("warning", style)
+            ring = logs.set_up("warning", style)
             logging.getLogger("gossipd.x").info("not this")
             logging.getLogger("gossipd.x").warning("but this")
+            assert [line.partition("] ")[2] for line in ring.recent(0)] == ["x: not this", "x: but this"]
             assert isinstance(logger.handlers[0].formatter, formatter)
         finally:
             logger.handlers[:], logger.level, logger.propagate = before
             logger.setLevel(before[1])
     text = (tmp_path / "stderr").read_text()
     assert "but this" in text and "not this" not in text
+
+
+# what RPC clients see
+
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    made = logging.getLogger("gossipd.test")
+    before = made.handlers[:], made.level
+    made.propagate = False
+    yield made
+    made.handlers[:] = before[0]
+    made.setLevel(before[1])
+    made.propagate = True
+
+
+def a_ring(logger: logging.Logger, level: int = logging.INFO) -> LogRing:
+    ring = LogRing(logger, level)
+    logger.handlers[:] = [ring]
+    return ring
+
+
+def test_the_last_lines_are_kept_in_serfs_form(logger):
+    ring = a_ring(logger)
+    for level in (logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
+        logger.log(level, "member failed name=%s", "bea")
+    words = [re.fullmatch(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[(\w+)\] test: member failed name=bea", line)[1]
+             for line in ring.recent(0)]
+    assert words == ["INFO", "WARN", "ERR", "ERR"]
+    assert len(ring.recent(logging.WARNING)) == 3
+    for number in range(1000):
+        logger.info("line %d", number)
+    assert len(ring.recent(0)) == RING_LINES and ring.recent(0)[-1].endswith("line 999")
+    logger.info("x" * 100_000)
+    assert len(ring.recent(0)[-1]) == LINE_BYTES_MAX
+
+
+def test_details_are_logged_while_somebody_listens_for_them(logger):
+    ring = a_ring(logger)
+    heard: list[str] = []
+    hear, other = (lambda level, line: heard.append(line)), (lambda level, line: heard.append("other"))
+    logger.debug("before")
+    ring.listen(hear, logging.DEBUG)
+    ring.listen(other, logging.ERROR)
+    logger.debug("during")
+    ring.mute(hear)
+    logger.debug("after")
+    logger.error("error")
+    ring.mute(other)
+    logger.error("nobody")
+    assert [line.partition(": ")[2] or line for line in heard] == ["during", "other"]
+    assert [line.partition(": ")[2] for line in ring.recent(0)] == ["during", "error", "nobody"]
+
+
+def test_a_daemon_that_writes_details_keeps_them_too(logger):
+    ring = a_ring(logger, logging.DEBUG)
+    logger.debug("detail")
+    assert len(ring.recent(0)) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gossipd.commands import QueryAnswer, QueryOutcome, Respond, StartQuery
+from gossipd.commands import Decline, QueryAnswer, QueryOutcome, Respond, StartQuery
 from gossipd.effects import Part, Reply
 from gossipd.errors import CommandError, WireError
 from gossipd.events import QueryEvent
@@ -59,6 +59,49 @@ def test_a_query_is_acked_before_anybody_answers_and_offered_to_users():
     assert bench.hears(query_of(bench, "bea", flags=ACK_FLAG, payload=b"p"))
     assert bench.sends() == [(("127.0.47.2", 7946), QueryResponse(1, 7, "me", ACK_FLAG))]
     assert bench.events() == [QueryEvent(1, "load", b"p", 1, "bea", bench.now + 1.0)]
+
+
+@pytest.mark.parametrize("may_answer", [True, False])
+def test_the_ack_says_whether_anybody_may_answer(may_answer):
+    bench = with_peers("bea")
+    asked = []
+    bench.serf.answers.may_answer = lambda query: asked.append(query) or may_answer
+    bench.hears(query_of(bench, "bea", flags=ACK_FLAG))
+    assert bench.sends() == [(("127.0.47.2", 7946), QueryResponse(1, 7, "me", ACK_FLAG, None, not may_answer))]
+    assert bench.events() == asked
+    bench.hears(query_of(bench, "bea", id=8))       # no ack is wanted
+    assert bench.sends() == [] and len(asked) == 1
+
+
+def test_internal_queries_are_answered_whoever_follows_the_others():
+    bench = with_peers("bea")
+    bench.serf.answers.may_answer = lambda query: False
+    bench.hears(query_of(bench, "bea", flags=ACK_FLAG, name="_serf_list-keys"))
+    assert [sent.no_answer for _, sent in bench.sends()] == [False, False]
+
+
+def test_who_will_not_answer_after_all_says_so_by_another_ack():
+    bench = with_peers("bea")
+    for id in (7, 8):
+        bench.hears(query_of(bench, "bea", id=id, flags=ACK_FLAG if id == 7 else 0))
+    one, without_ack = (event.id for event in bench.events())
+    bench.sends()
+    bench.asks(Decline(1, one))
+    assert bench.sends() == [(("127.0.47.2", 7946), QueryResponse(1, 7, "me", ACK_FLAG, None, True))]
+    bench.asks(Respond(2, one, b"but"))
+    bench.sends()
+    for number, id in enumerate((one, without_ack, 999), 3):
+        bench.asks(Decline(number, id))
+    bench.runs_until(bench.now + 1.1)
+    bench.asks(Decline(6, one))
+    assert bench.sends() == [] and [reply.id for reply in bench.replies()] == [1, 2, 3, 4, 5, 6]
+
+
+def test_serf_would_read_the_same_of_an_ack_that_says_more():
+    plain, more = (encode_response(QueryResponse(1, 7, "me", ACK_FLAG, None, said)) for said in (False, True))
+    assert b"NoAnswer" not in plain
+    assert more == plain.replace(b"\x85", b"\x86").replace(b"\xa7Payload", b"\xa8NoAnswer\xc3\xa7Payload")
+    assert decode(more) == QueryResponse(1, 7, "me", ACK_FLAG, None, True)
 
 
 def test_the_answer_goes_straight_to_who_asked_and_only_once():
@@ -304,6 +347,20 @@ def test_an_early_question_ends_when_everybody_asked_has_answered():
     answers(bench, query, "cal", b"1")
     bench.runs_until(bench.now)
     assert bench.replies() == [Reply(3, QueryOutcome([], ["bea", "cal"], []))]
+
+
+def test_an_early_question_does_not_wait_for_who_says_that_nobody_will_answer():
+    bench = with_peers("bea", "cal")
+    bench.asks(StartQuery(3, "load", nodes=["bea", "cal"], ack=True, early=True, timeout_s=1.0))
+    query = sent_query(bench)
+    answers(bench, query, "bea", ack=True)
+    bench.hears(encode_response(QueryResponse(query.ltime, query.id, "cal", ACK_FLAG, None, True)))
+    bench.runs_until(bench.now + 0.1)
+    assert bench.replies() == []
+    bench.hears(encode_response(QueryResponse(query.ltime, query.id, "bea", ACK_FLAG, None, True)))     # after all
+    bench.runs_until(bench.now)
+    assert bench.replies() == [Reply(3, QueryOutcome(["bea", "cal"], [], []))]
+    assert [part.value.source for part in bench.takes(Part)] == ["bea", "cal"]
 
 
 def test_an_early_question_does_not_wait_for_who_fails_meanwhile_and_says_so():
