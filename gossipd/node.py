@@ -144,7 +144,8 @@ class Node:
                     raise WireError(UNEXPECTED, f"{type(message).__name__} on a stream")
         except WireError as error:
             out.append(_rejected(error, source))
-        return (self._seal_reply(reply) if reply else b""), out
+        periodic = isinstance(message, m.PushPull) and not message.join
+        return (self._seal_reply(reply, compress=periodic) if reply else b""), out
 
     def stream_failed(self, error: WireError, source: Address) -> tuple[bytes, list[Effect]]:
         """A peer's request could not be read or unwrapped. Returns the err reply to write back."""
@@ -158,8 +159,8 @@ class Node:
         self._membership.exchanges.finished(id, message, failure, now, out)
         return out
 
-    def _seal_reply(self, reply: bytes) -> bytes:
-        return seal_stream(self._envelope, reply, dialled=False)
+    def _seal_reply(self, reply: bytes, compress: bool = False) -> bytes:
+        return seal_stream(self._envelope, reply, dialled=False, compress=compress)
 
     # commands and time
 

@@ -62,9 +62,9 @@ class Outbox:
         if packet:
             self._seal(packet, member.address, member, out)
 
-    def stream_bytes(self, message: bytes) -> bytes:
+    def stream_bytes(self, message: bytes, compress: bool = False) -> bytes:
         """What to write on a connection that we dialled."""
-        return seal_stream(self._envelope, message, dialled=True)
+        return seal_stream(self._envelope, message, dialled=True, compress=compress)
 
     def _updates(self, room: int, count: int, now: float) -> list[bytes]:
         parts: list[bytes] = []

@@ -72,7 +72,7 @@ class Sync:
             else:
                 done(failure or "unexpected answer", now, out)
 
-        request = self._outbox.stream_bytes(self.local_state(join))
+        request = self._outbox.stream_bytes(self.local_state(join), compress=not join)     # joins come in crowds
         self._exchanges.open(to, request, now + self._config.tcp_timeout_s, "sync", answered, out)
 
     def join(self, addresses: list[Address], done: JoinDone, now: float, out: list[Effect]) -> None:

@@ -354,9 +354,12 @@ def encode_stream_user(payload: bytes) -> bytes:
     return bytes([USER]) + pack({b"UserMsgLen": len(payload)}) + payload
 
 
-def seal_stream(envelope: Envelope, message: bytes, dialled: bool) -> bytes:
-    """Everything to write to a connection; `dialled`: we opened it, so the label header goes first."""
-    if envelope.compress and len(message) <= COMPRESS_BYTES_MAX:
+def seal_stream(envelope: Envelope, message: bytes, dialled: bool, compress: bool = False) -> bytes:
+    """Everything to write to a connection; `dialled`: we opened it, so the label header goes first.
+
+    `compress` even if packets are not: it saves more than it costs where it happens rarely.
+    """
+    if (compress or envelope.compress) and len(message) <= COMPRESS_BYTES_MAX:
         message = wrap_compressed(message)
     if envelope.keyring and envelope.verify_outgoing:
         header = bytes([ENCRYPT]) + encrypted_length(len(message)).to_bytes(4, "big")

@@ -10,7 +10,7 @@ from gossipd.swim.broadcasts import retransmit_limit
 from gossipd.swim.gossiper import BURST_BYTES_MAX
 from gossipd.swim.members import ALIVE, DEAD, LEFT, SUSPECT
 from gossipd.swim.sync import MERGE_SLICE, PENDING_ENTRIES_MAX
-from gossipd.wire.messages import Alive, Dead, PushPull, PushPullEntry, Suspect, User
+from gossipd.wire.messages import COMPRESS, PUSH_PULL, Alive, Dead, PushPull, PushPullEntry, Suspect, User
 from tests.support.swim import STRANGER, Bench, address_number, alive
 
 MANY = [f"m{i:02}" for i in range(30)]
@@ -217,3 +217,11 @@ def test_push_pulls_that_wait_to_be_applied_are_limited() -> None:
     for _ in range(5):
         bench.membership.sync.respond(PushPull(False, list(entries), b"upper"), STRANGER, 1.0, bench.out)
     assert [e.reason for e in bench.out if isinstance(e, Rejected)] == ["too many push/pulls"] * 2
+
+
+def test_a_periodic_push_pull_is_compressed_and_a_join_is_not() -> None:
+    for join, kind in ((True, PUSH_PULL), (False, COMPRESS)):
+        bench = gossip_only()
+        bench.add(*MANY)
+        bench.membership.sync.start(STRANGER, join, lambda failure, now, out: None, 1.0, bench.out)
+        assert bench.exchanges("sync")[0].request[0] == kind
