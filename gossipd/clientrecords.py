@@ -146,7 +146,7 @@ class Answer:
         self.payload = record.get("Payload")
 
     def __repr__(self) -> str:
-        return f"Answer({self.node!r}, {'ack' if self.ack else self.payload!r})"
+        return f"Answer({self.node!r}, {'ack' if self.ack else repr(self.payload)})"
 
 
 class Query:

@@ -44,7 +44,7 @@ class FakeDaemon:
         while not session.closed and (data := connection.recv(65536)):
             session.receive(data, now=1.0)
             self._write(connection, session)
-            if session._streams:
+            if session._streams or session._monitor:
                 for event in self.events:
                     session.on_event(event, now=2.0)
                 self._write(connection, session)

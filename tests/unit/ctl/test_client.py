@@ -8,7 +8,9 @@ import threading
 import pytest
 
 from gossipd.client import Client, ClientError, ConnectionLost, JoinFailed, Member, TimedOut, Unreachable
-from gossipd.events import MemberEvent
+from gossipd.commands import ChangeKeys, KeyOutcome, QueryAnswer, QueryOutcome, Respond, StartQuery
+from gossipd.events import MemberEvent, QueryEvent, UserEvent
+from gossipd.serf.coordinates import Coordinate
 from tests.unit.ctl.daemon import a_daemon
 from tests.unit.rpc.fakes import FakeBackend, a_member
 
@@ -117,3 +119,81 @@ def test_a_socket_in_a_directory_of_somebody_else_is_not_trusted(monkeypatch):
     monkeypatch.setattr("gossipd.client.is_private", lambda directory: False)
     with pytest.raises(Unreachable, match="own"):
         Client()
+
+
+# --- records that come after a reply ---
+
+DEPLOY = UserEvent("deploy", b"v1", 7, True)
+LOAD = QueryEvent(900, "load", b"p", 3, "beta", 1e9)
+
+
+def test_calls_may_be_made_while_events_are_followed(daemon):
+    daemon.events, daemon.hangs_up = [DEPLOY, LOAD], False
+    with Client(daemon.path) as client:
+        events = client.events("user", "query")
+        assert client.stats()["agent"] == {"name": "alpha"}     # the events came before this answer
+        assert next(events).name == "deploy"
+        query = next(events)
+        assert (query.id, query.query, query.source, query.payload) == (1, 900, "beta", b"p")
+        client.respond(query, b"0.5")
+        client.answer_query(query.query)
+    assert daemon.backend.commands == [Respond(1, 900, b"0.5"), Respond(2, 900, None)]
+
+
+def test_several_things_are_followed_at_the_same_time(daemon):
+    daemon.events, daemon.hangs_up = [DEPLOY, LOAD], False
+    daemon.backend.parts = [QueryAnswer("alpha", ack=True), QueryAnswer("beta", b"1")]
+    with Client(daemon.path) as client:
+        users, queries, asked = client.events("user"), client.events("query"), client.query("load")
+        assert [next(queries).name, next(users).name] == ["load", "deploy"]
+        assert [(answer.node, answer.ack, answer.payload) for answer in asked] == [
+            ("alpha", True, None), ("beta", False, b"1")]
+        assert client.stats()
+
+
+def test_what_is_not_followed_any_more_disturbs_nobody(daemon):
+    daemon.events, daemon.hangs_up = [DEPLOY], False
+    with Client(daemon.path) as client:
+        client.events("user")       # never looked at
+        for _ in range(3):
+            assert client.stats()
+        events = client._open("stream", {"Type": "user"}, None)
+        next(events)
+        events.close()
+        assert client.stats()
+
+
+def test_a_query_tells_who_did_what(daemon):
+    daemon.backend.parts = [QueryAnswer("alpha", ack=True), QueryAnswer("beta", b"1")]
+    daemon.backend.results[StartQuery] = QueryOutcome(["alpha"], ["beta"], ["gamma"]), ""
+    with Client(daemon.path) as client:
+        query = client.query("load", b"x", nodes=["alpha"], tags={"role": "w"}, relay_factor=2, timeout_s=1.5)
+        assert query.silent is None
+        assert repr(list(query)) == "[Answer('alpha', ack), Answer('beta', b'1')]"
+        assert (query.acked, query.answered, query.silent) == (["alpha"], ["beta"], ["gamma"])
+        daemon.backend.refuse = "query exceeds limit"
+        with pytest.raises(ClientError, match="query exceeds limit"):
+            client.query("load")
+    assert daemon.backend.commands == [StartQuery(1, "load", b"x", ["alpha"], {"role": "w"}, True, 2, 1.5, True)]
+
+
+def test_a_query_that_never_ends_times_out(tmp_path):
+    with a_daemon(tmp_path / "s", FakeBackend(slow=True)) as daemon, Client(daemon.path, timeout_s=0.05) as client:
+        with pytest.raises(TimedOut):
+            list(client.query("load", timeout_s=0.05))
+
+
+def test_keys_and_coordinates_are_typed(daemon):
+    daemon.backend.coordinates = {"beta": Coordinate((0.0,) * 8, 1.5, 0.0, 0.25)}
+    outcome = KeyOutcome(2, 2, 1, {"beta": "no"}, {"k": 2}, {"k": 1}, ["alpha"])
+    daemon.backend.results[ChangeKeys] = outcome, "1/2 failed"
+    with Client(daemon.path) as client:
+        result = client.list_keys()
+        assert (result.error, result.nodes, result.responses, result.errors, result.messages, result.keys,
+                result.primaries, result.done, result.silent) == (
+            "1/2 failed", 2, 2, 1, {"beta": "no"}, {"k": 2}, {"k": 1}, ["alpha"], [])
+        with pytest.raises(ClientError, match="illegal base64"):
+            client.use_key("!")
+        beta = client.coordinate("beta")
+        assert beta is not None and beta.rtt_s(beta) == 0.5
+        assert client.coordinate("nosuch") is None
