@@ -33,7 +33,7 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "daemon": (*LEAVES, "paths", "hooks", "wire", "swim", "serf", "mdns", "node", "config", "rpc"),
     "ctl": ("errors", "paths", "client", "regex"),
     "serfcli": ("errors", "client", "config.kinds"),
-    "serfcli.agent": (*LEAVES, "paths", "hooks", "config", "node", "rpc", "daemon", "serfcli"),
+    "serfcli.agent": (*LEAVES, "hooks", "swim", "serf", "node", "config", "rpc", "daemon", "serfcli"),
     "client": ("clientrecords", "errors", "paths", "rpc.plain"),
     "clientrecords": (),
     "__main__": ("daemon",),

@@ -38,6 +38,10 @@ from gossipd.serf.keys import keys_stay_in_memory
 log = logging.getLogger("gossipd.app")
 
 
+class RpcUnavailable(GossipdError):
+    """Nobody could reach the daemon."""
+
+
 class Sockets:
     """Everything that is bound before READY. Raises GossipdError, and then nothing stays bound."""
 
@@ -51,6 +55,9 @@ class Sockets:
                 self.rpc.append(bind_rpc_tcp(config.rpc.tcp, config.rpc.auth_key))
             rights = read_rights(os.getuid(), config.rpc.read, config.rpc.event, config.rpc.admin)
             self._bind_unix(config.rpc.socket, rights)
+        except GossipdError as error:
+            self.close()
+            raise RpcUnavailable(str(error)) from None
         except BaseException:
             self.close()
             raise

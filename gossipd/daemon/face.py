@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ class Running:
 class Face:
     """What another program in front of the same daemon does in its own way: `serfcli.agent` is one."""
 
-    signals = SIGNALS
+    signals: tuple[signal.Signals, ...] = SIGNALS
 
     def engine(
         self, node: Node, port: Port, life: Life, clock: Callable[[], float], wall: Callable[[], float]

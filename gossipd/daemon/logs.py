@@ -130,7 +130,10 @@ class StderrHandler(logging.Handler):
         self.dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+        self.write_line((self.format(record) + "\n").encode("utf-8", "backslashreplace"))
+
+    def write_line(self, line: bytes) -> None:
+        """Or lines. What is too long for one write is cut off."""
         if not self._writable():
             self.dropped += 1
             return
@@ -176,6 +179,11 @@ class LogRing(logging.Handler):
     def recent(self, level: int) -> list[str]:
         """The last lines of this level or above, oldest first."""
         return [line for number, line in self._lines if number >= level]
+
+    def show_from(self, level: int) -> None:
+        """Take lines of this level and above, if no listener wants more."""
+        self._least = level
+        self._set_level()
 
     def listen(self, hear: Callable[[int, str], None], level: int) -> None:
         """`hear(level, line)` must not wait; what it logs itself, it hears."""

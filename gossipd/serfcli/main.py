@@ -28,7 +28,7 @@ _HELP = ("-h", "-help", "--help")
 
 def run() -> None:
     """The program. Everything is written by then, and taking the interpreter apart would cost 2 ms."""
-    from _signal import SIG_DFL, SIGPIPE, signal     # type: ignore[import-not-found]   # `signal` brings enum, 5 ms
+    from _signal import SIG_DFL, SIGPIPE, signal  # type: ignore[import-not-found]   # `signal` brings enum, 5 ms
 
     signal(SIGPIPE, SIG_DFL)        # as programs in Go: silently, when nobody reads
     code = main(sys.argv[1:])
