@@ -96,6 +96,8 @@ def _run(arguments: Arguments) -> int:
         from gossipd.ctl.commands.keys import run_keys as run
     elif command.module == "rtt":
         from gossipd.ctl.commands.rtt import run_rtt as run
+    elif command.module == "migrate":
+        from gossipd.ctl.commands.migrate import run_migrate as run
     elif command.module == "monitor":
         from gossipd.ctl.commands.monitor import run_monitor as run
     else:

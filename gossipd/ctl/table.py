@@ -207,6 +207,15 @@ COMMANDS = {command.name: command for command in (
             ("gossipctl events --type member-join --count 1", "wait for the next join"),
         )),
     Command(
+        "migrate", "make settings of gossipd from a file of Serf's", "migrate", "SERF.JSON [SNAPSHOT]", 1, 2,
+        about="Writes TOML with comments to standard output, to standard error what has no equivalent. gossipd goes "
+              "on with the SNAPSHOT of a Serf agent that does not run any more. Needs no daemon. Exit status 4: "
+              "something has no equivalent.",
+        examples=(
+            ("gossipctl migrate /etc/serf/serf.json > /etc/gossipd/50-serf.toml", "read by the packaged gossipd"),
+            ("gossipctl migrate serf.json /var/lib/serf/snapshot > gossipd.toml", "remembering the members"),
+        )),
+    Command(
         "tags", "show or change the daemon's own tags", "tags", "list | set KEY=VALUE... | unset KEY...",
         1, ANY_NUMBER,
         options=(output(TABLE, JSON),),

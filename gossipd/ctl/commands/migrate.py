@@ -1,0 +1,127 @@
+"""gossipctl migrate: a configuration file of Serf's as one of ours. Needs no daemon."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from gossipd.client import ClientError
+from gossipd.config.handlers import HANDLER_SETTINGS, SECTION, Filters
+from gossipd.config.schema import SETTINGS
+from gossipd.config.serfjson import REFUSED, SERFS_RPC, SerfFile
+from gossipd.config.source import Source
+from gossipd.config.toml import merge
+from gossipd.ctl.arguments import Arguments
+from gossipd.ctl.output import EXIT_OK, EXIT_PARTLY, complain
+from gossipd.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
+
+    from gossipd.client import Client
+    from gossipd.hooks import Hook
+
+COLUMNS = 118
+SNAPSHOT_LINES = (b"alive: ", b"not-alive: ", b"failed: ", b"clock: ", b"event-clock: ", b"query-clock: ",
+                  b"coordinate: ", b"leave", b"#")
+
+
+def run_migrate(arguments: Arguments, connect: Callable[[], Client]) -> int:
+    path = arguments.words[0]
+    try:
+        file = SerfFile(path, refused={})
+        values = settings_of(file)
+        lost = [*file.notices, *_take_over(file, values)]
+        if len(arguments.words) > 1:
+            values.setdefault("snapshot", {})["path"] = os.path.abspath(arguments.words[1])
+            lost += _about_snapshot(arguments.words[1])
+        config = merge([Source(values, file.specs)])
+    except ConfigError as error:
+        raise ClientError("; ".join(str(error).splitlines())) from None
+    sys.stdout.write("".join(document(path, values, config.hooks, lost)))
+    for line in lost:
+        complain(line)
+    return EXIT_PARTLY if lost else EXIT_OK
+
+
+def settings_of(file: SerfFile) -> dict[str, dict[str, Any]]:
+    """By section and key, with what Serf does where its file says nothing and gossipd does otherwise."""
+    values = {section: dict(chosen) for section, chosen in file.values.items()}
+    values.setdefault("rpc", {}).setdefault("tcp", SERFS_RPC)
+    return values
+
+
+def _take_over(file: SerfFile, values: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Put what is in other places into `values`; yields what has no equivalent."""
+    if tags_file := file.given.get("tags_file"):
+        values.setdefault("node", {})["tags"] = _tags_of(tags_file) | values.get("node", {}).get("tags", {})
+        yield f"tags_file: the tags of {tags_file} are taken over, later changes are not written to a file"
+    if file.given.get("interface"):
+        yield f"interface: {REFUSED['interface'][1]}"
+
+
+def _tags_of(path: str) -> dict[str, str]:
+    """Raises ConfigError."""
+    import json
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            tags = json.load(file)
+    except FileNotFoundError:
+        return {}       # Serf makes it at the first change
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(tags, dict):
+        raise ConfigError(f"{path}: expected an object of strings")
+    return tags
+
+
+def _about_snapshot(path: str) -> list[str]:
+    """What is wrong with it. Raises ConfigError if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            lines = file.read().splitlines()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    strange = sum(not line.startswith(SNAPSHOT_LINES) for line in lines if line)
+    return [f"{path}: {strange} lines are no lines of a snapshot and will be skipped"] if strange else []
+
+
+def document(path: str, values: dict[str, dict[str, Any]], hooks: Sequence[Hook], lost: list[str]) -> Iterator[str]:
+    """TOML with the meaning of each setting as comments."""
+    yield from _comment(f"Settings of gossipd, made from {path} by gossipctl migrate. See gossipd.toml(5).")
+    if values.get("encryption", {}).get("key") or values.get("rpc", {}).get("auth_key"):
+        yield from _comment("It holds a key: let nobody read it who should not.")
+    for line in lost:
+        yield from _comment(f"No equivalent: {line}.")
+    for section, settings in SETTINGS.items():
+        if chosen := values.get(section):
+            yield from _section(section, [(key, chosen[key]) for key in settings if key in chosen])
+    for hook in hooks:
+        yield f"\n[[{SECTION}]]\n"
+        yield from _comment(HANDLER_SETTINGS["timeout"].help + " Serf's agent waits for ever.")
+        yield from _comment(f'timeout = "{hook.timeout_s:.0f}s"')
+        yield f"on = {Filters().show(hook.filters)}\n"
+        yield _toml({"run": hook.script})
+
+
+def _section(section: str, chosen: list[tuple[str, Any]]) -> Iterator[str]:
+    """Tables come last: what follows them would be theirs."""
+    yield f"\n[{section}]\n"
+    for key, value in sorted(chosen, key=lambda one: isinstance(one[1], dict)):
+        yield from _comment(SETTINGS[section][key].help)
+        yield _toml({section: {key: value}}) if isinstance(value, dict) else _toml({key: value})
+
+
+def _toml(value: dict[str, Any]) -> str:
+    import tomli_w
+
+    return tomli_w.dumps(value)
+
+
+def _comment(text: str) -> Iterator[str]:
+    from textwrap import wrap
+
+    yield from (f"# {line}\n" for line in wrap(text, COLUMNS, break_on_hyphens=False, break_long_words=False))
