@@ -8,7 +8,9 @@ from gossipd.addresses import format_address, unpack_ip
 from gossipd.events import MEMBER_FAILED, MEMBER_LEAVE, Event, MemberEvent, MemberInfo
 
 EXPLAINED = (MEMBER_FAILED, MEMBER_LEAVE)
-MEMBERS_MAX = 20    # lines of one event; the rest is a number
+FAILURES_MAX = 20   # lines of one event about failures ...
+LINES_MAX = 3       # ... or about anything else; the rest is one line, with some of the names
+NAMES_MAX = 20
 
 log = logging.getLogger("gossipd.cluster")
 
@@ -20,12 +22,13 @@ def announce(event: Event) -> None:
     level = logging.WARNING if event.kind == MEMBER_FAILED else logging.INFO
     if not log.isEnabledFor(level):
         return
-    for member in event.members[:MEMBERS_MAX]:
+    shown = FAILURES_MAX if event.kind == MEMBER_FAILED else LINES_MAX
+    for member in event.members[:shown]:
         why = f" why={member.reason!r}" if member.reason and event.kind in EXPLAINED else ""
         log.log(level, "%s name=%s address=%s%s", event.kind, printable(member.name), address_of(member), why)
-    more = len(event.members) - MEMBERS_MAX
-    if more > 0:
-        log.log(level, "%s of %d more", event.kind, more)
+    if more := event.members[shown:]:
+        names = ",".join(printable(member.name) for member in more[:NAMES_MAX])
+        log.log(level, "%s of %d more names=%s", event.kind, len(more), names)
 
 
 def printable(name: str) -> str:

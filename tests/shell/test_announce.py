@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 
-from gossipd.daemon.announce import MEMBERS_MAX, announce
+from gossipd.daemon.announce import FAILURES_MAX, LINES_MAX, NAMES_MAX, announce
 from gossipd.events import MEMBER_FAILED, MEMBER_JOIN, MemberEvent, MemberInfo, UserEvent
 
 
@@ -30,8 +30,11 @@ def test_everything_else_about_members_is_information(caplog):
 
 
 def test_a_great_event_is_summed_up(caplog):
-    logged = lines(caplog, MemberEvent(MEMBER_JOIN, [a_member(f"n{i}") for i in range(1000)]))
-    assert len(logged) == MEMBERS_MAX + 1 and logged[-1] == ("INFO", f"member-join of {1000 - MEMBERS_MAX} more")
+    for kind, level, shown in ((MEMBER_JOIN, "INFO", LINES_MAX), (MEMBER_FAILED, "WARNING", FAILURES_MAX)):
+        caplog.clear()
+        logged = lines(caplog, MemberEvent(kind, [a_member(f"n{i}") for i in range(1000)]))
+        names = ",".join(f"n{i}" for i in range(shown, shown + NAMES_MAX))
+        assert len(logged) == shown + 1 and logged[-1] == (level, f"{kind} of {1000 - shown} more names={names}")
 
 
 def test_a_name_cannot_forge_a_log_line(caplog):
