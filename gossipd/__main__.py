@@ -1,4 +1,4 @@
-"""python -m gossipd"""
+"""python -m gossipd, and the program `gossipd`; by the name of `serf` it is Serf's command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ import sys
 
 gc.disable()    # until the daemon runs: start-up makes no garbage worth looking for
 
-from gossipd.daemon.main import main  # noqa: E402
+
+def main() -> int:
+    if sys.argv[0].rpartition("/")[2] == "serf":
+        from gossipd.serfcli.main import run
+
+        run()
+    from gossipd.daemon.main import main as run_gossipd
+
+    return run_gossipd()
+
 
 if __name__ == "__main__":
     sys.exit(main())

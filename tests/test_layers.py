@@ -37,7 +37,7 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "serfcli.agent": (*LEAVES, "hooks", "swim", "serf", "node", "config", "rpc", "daemon", "serfcli"),
     "client": ("clientrecords", "errors", "paths", "rpc.plain"),
     "clientrecords": (),
-    "__main__": ("daemon",),
+    "__main__": ("daemon", "serfcli"),
     "": (),
 }
 

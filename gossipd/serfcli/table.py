@@ -10,21 +10,21 @@ if TYPE_CHECKING:
 
 PROGRAM = "serf"
 ABOUT: dict[str, tuple[str, str]] = {
-    # name: words behind "[options]" in the first line of its usage, what it does
-    "agent": ("", "Run an agent: a member of the cluster"),
-    "event": ("name payload", "Send an event to all members"),
-    "force-leave": ("name", "Declare a failed member left"),
-    "info": ("", "Show what the agent knows of itself"),
-    "join": ("address ...", "Make the agent join a cluster through one of its members"),
+    # name: what may follow it, what it does
+    "agent": ("[options]", "Run an agent: a member of the cluster"),
+    "event": ("[options] name payload", "Send an event to all members"),
+    "force-leave": ("[options] name", "Declare a failed member left"),
+    "info": ("[options]", "Show what the agent knows of itself"),
+    "join": ("[options] address ...", "Make the agent join a cluster through one of its members"),
     "keygen": ("", "Make an encryption key"),
-    "keys": ("", "Install, use, remove and list the cluster's encryption keys"),
+    "keys": ("[options]...", "Install, use, remove and list the cluster's encryption keys"),
     "leave": ("", "Make the agent leave its cluster and end"),
-    "members": ("", "List the members of the cluster"),
-    "monitor": ("", "Follow the agent's log and its events"),
-    "query": ("name payload", "Ask all members, and show who answers what"),
-    "reachability": ("", "See which members can be reached"),
-    "rtt": ("node1 [node2]", "Estimate how far two members are from each other"),
-    "tags": ("", "Change what the agent says of itself"),
+    "members": ("[options]", "List the members of the cluster"),
+    "monitor": ("[options]", "Follow the agent's log and its events"),
+    "query": ("[options] name payload", "Ask all members, and show who answers what"),
+    "reachability": ("[options]", "See which members can be reached"),
+    "rtt": ("[options] node1 [node2]", "Estimate how far two members are from each other"),
+    "tags": ("[options] ...", "Change what the agent says of itself"),
     "version": ("", "Show the version"),
 }
 
@@ -90,7 +90,7 @@ def usage(command: str) -> str:
     else:
         flags = dict(flags_of(command)) if command in FLAGS else {}
     words, what = ABOUT[command]
-    first = f"Usage: {PROGRAM} {command}{' [options]' if flags else ''}{' ' if words else ''}{words}"
+    first = f"Usage: {PROGRAM} {command} {words}".rstrip()
     width = max((len(flag[1]) for flag in flags.values()), default=0)
     options = [f"  {shown:{width}}  {text}" for _, shown, text in flags.values()]
     return "\n".join([first, "", f"  {what}.", *(["", "Options:", "", *options] if options else [])])

@@ -6,16 +6,12 @@ import gc
 import logging
 import signal
 
-import trio
-
 from gossipd.commands import SetTags
-from gossipd.daemon import app
-from gossipd.daemon.face import Running
+from gossipd.config.schema import Config
 from gossipd.daemon.logs import LogRing
 from gossipd.daemon.main import allow_files
 from gossipd.errors import CommandError, GossipdError
 from gossipd.serfcli.agent.console import Console, agent, change_level, set_up
-from gossipd.serfcli.agent.face import SerfFace
 from gossipd.serfcli.agent.settings import (
     Refused,
     Wanted,
@@ -29,6 +25,10 @@ from gossipd.serfcli.agent.syslog import Syslog, SyslogError
 from gossipd.serfcli.flags import FlagError
 from gossipd.serfcli.output import EXIT_FAILED, complain
 from gossipd.serfcli.table import usage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gossipd.daemon.face import Running
 
 DEFAULT_FACILITY = "LOCAL0"
 
@@ -68,10 +68,19 @@ class Agent:
         config = to_config(wanted, lambda text: agent.info("%s", text))
         for notice in unsupported(wanted):
             agent.warning("ignored: %s", notice)
+        return self._run_daemon(config)
+
+    def _run_daemon(self, config: Config) -> int:
+        """Raises Refused."""
+        import trio  # 100 ms that wrong settings do not pay
+
+        from gossipd.daemon import app
+        from gossipd.serfcli.agent.face import SerfFace
+
         allow_files()
         gc.freeze()
         gc.enable()
-        face = SerfFace(wanted, self._console, self._reload)
+        face = SerfFace(self._wanted, self._console, self._reload)
         try:
             return trio.run(app.run, config, self._ring, face, strict_exception_groups=True)
         except app.RpcUnavailable as error:
