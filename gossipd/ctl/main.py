@@ -10,7 +10,7 @@ import sys
 
 from gossipd.client import Client, ClientError, TimedOut, Unreachable
 from gossipd.ctl.arguments import Arguments, UsageError, parse, seconds
-from gossipd.ctl.output import EXIT_ERROR, EXIT_OK, EXIT_TIMEOUT, EXIT_UNREACHABLE, EXIT_USAGE, complain
+from gossipd.ctl.output import EXIT_ERROR, EXIT_OK, EXIT_TIMEOUT, EXIT_UNREACHABLE, EXIT_USAGE, complain, fail
 
 TIMEOUT_S = 10.0
 TIMEOUT_CHANGE_S = 60.0
@@ -23,23 +23,20 @@ INTERRUPTED = 130           # 128 + SIGINT, as shells have it
 def main(argv: list[str] | None = None) -> int:
     sys.stdout.reconfigure(errors="backslashreplace")   # type: ignore[union-attr]
     sys.stderr.reconfigure(errors="backslashreplace")   # type: ignore[union-attr]
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        code = _main(sys.argv[1:] if argv is None else argv)
+        code = _main(argv)
         sys.stdout.flush()
         return code
     except UsageError as error:
         command = f" {error.command.name}" if error.command else ""
-        complain(f"{error} (see: gossipctl{command} --help)")
-        return EXIT_USAGE
+        return fail(EXIT_USAGE, str(error), wants_json(argv), f" (see: gossipctl{command} --help)")
     except TimedOut as error:
-        complain(str(error))
-        return EXIT_TIMEOUT
+        return fail(EXIT_TIMEOUT, str(error), wants_json(argv))
     except Unreachable as error:
-        complain(f"{error}. Is gossipd running? {HOW_TO_FIND}")
-        return EXIT_UNREACHABLE
+        return fail(EXIT_UNREACHABLE, str(error), wants_json(argv), f". Is gossipd running? {HOW_TO_FIND}")
     except ClientError as error:
-        complain(str(error))
-        return EXIT_ERROR
+        return fail(EXIT_ERROR, str(error), wants_json(argv))
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -49,6 +46,15 @@ def main(argv: list[str] | None = None) -> int:
         complain(f"cannot write: {error.strerror}")
         _silence_stdout()
         return EXIT_ERROR
+
+
+def wants_json(argv: list[str]) -> bool:
+    """Are errors to be JSON? Also of a command line that means nothing."""
+    asked = ("json", "jsonl")
+    after = dict(zip(argv, argv[1:], strict=False))
+    return "--json" in argv or after.get("-o") in asked or after.get("--output") in asked or any(
+        word.removeprefix("--output=").removeprefix("-o").removeprefix("=") in asked for word in argv
+        if word.startswith("-o") or word.startswith("--output="))
 
 
 def run() -> None:
@@ -96,6 +102,8 @@ def _run(arguments: Arguments) -> int:
         from gossipd.ctl.commands.keys import run_keys as run
     elif command.module == "rtt":
         from gossipd.ctl.commands.rtt import run_rtt as run
+    elif command.module == "completion":
+        from gossipd.ctl.commands.completion import run_completion as run
     elif command.module == "migrate":
         from gossipd.ctl.commands.migrate import run_migrate as run
     elif command.module == "monitor":

@@ -22,6 +22,17 @@ def complain(text: str) -> None:
     sys.stderr.write(f"gossipctl: {printable(' '.join(text.split()))}\n")
 
 
+def fail(code: int, error: str, as_json: bool, advice: str = "") -> int:
+    """Say it in one line on stderr: for people, with advice, or as JSON (docs/json.md). Returns the exit code."""
+    if as_json:
+        from gossipd.ctl.jsontext import json_line
+
+        sys.stderr.write(json_line({"error": error, "exit_status": code}))
+    else:
+        complain(error + advice)
+    return code
+
+
 def colors_wanted() -> bool:
     """Colors are for terminals, and for people who did not say no (https://no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 FLAG, VALUE, LIST = "flag", "value", "list"
 TABLE, WIDE, NAME, JSON, JSONL, TEXT = "table", "wide", "name", "json", "jsonl", "text"
+MEMBERS, FILES = "members", "files"         # hints for completion
 
 
 class Option:
-    """`names` like "-o --output". A VALUE is text, "" if not given; a LIST collects; a FLAG is True or False."""
+    """`names` like "-o --output". A VALUE is text, "" if not given; a LIST collects; a FLAG is True or False.
 
-    __slots__ = ("names", "metavar", "kind", "help", "choices")
+    `hint`: what completion offers as its value.
+    """
 
-    def __init__(self, names: str, metavar: str, help: str, kind: str = VALUE, choices: tuple[str, ...] = ()) -> None:
+    __slots__ = ("names", "metavar", "kind", "help", "choices", "hint")
+
+    def __init__(self, names: str, metavar: str, help: str, kind: str = VALUE, choices: tuple[str, ...] = (),
+                 hint: str = "") -> None:
         self.names = names.split()
-        self.metavar, self.kind, self.help, self.choices = metavar, kind, help, choices
+        self.metavar, self.kind, self.help, self.choices, self.hint = metavar, kind, help, choices, hint
 
     @property
     def key(self) -> str:
@@ -25,16 +30,22 @@ class Option:
 
 
 class Command:
-    """`module` of gossipd.ctl.commands has `run_<name>`. `arguments` is what help shows; counts are checked."""
+    """`module` of gossipd.ctl.commands has `run_<name>`. `arguments` is what help shows; counts are checked.
 
-    __slots__ = ("name", "summary", "arguments", "least", "most", "module", "options", "examples", "about")
+    `hint` and `words`: what completion offers as arguments.
+    """
+
+    __slots__ = ("name", "summary", "arguments", "least", "most", "module", "options", "examples", "about", "hint",
+                 "words")
 
     def __init__(
         self, name: str, summary: str, module: str, arguments: str = "", least: int = 0, most: int = 0,
-        options: tuple[Option, ...] = (), examples: tuple[tuple[str, str], ...] = (), about: str = "",
+        options: tuple[Option, ...] = (), examples: tuple[tuple[str, str], ...] = (), about: str = "", hint: str = "",
+        words: tuple[str, ...] = (),
     ) -> None:
         self.name, self.summary, self.module, self.arguments = name, summary, module, arguments
         self.least, self.most, self.options, self.examples, self.about = least, most, options, examples, about
+        self.hint, self.words = hint, words
 
 
 ANY_NUMBER = 1 << 30
@@ -45,7 +56,7 @@ def output(*choices: str) -> Option:
 
 
 GLOBAL_OPTIONS = (
-    Option("--rpc-socket", "PATH", "unix socket of the daemon"),
+    Option("--rpc-socket", "PATH", "unix socket of the daemon", hint=FILES),
     Option("--rpc-addr", "HOST:PORT", "TCP address of the daemon, or of a Serf agent (port 7373 by default)"),
     Option("--rpc-auth", "KEY", "key that the daemon asks for"),
     Option("--timeout", "SECONDS", "how long to wait for an answer; 10 by default, 60 for what changes the cluster"),
@@ -87,6 +98,7 @@ COMMANDS = {command.name: command for command in (
         "force-leave", "declare a failed member left", "cluster", "NAME", 1, 1,
         options=(Option("--prune", "", "also make the cluster forget it", FLAG),),
         about="A member that is in fact alive comes back by itself. Exit status 3: no member has this name.",
+        hint=MEMBERS,
         examples=(
             ("gossipctl force-leave db-3", "stop trying to reconnect"),
             ("gossipctl force-leave --prune db-3", "and remove it from the list of members"),
@@ -126,7 +138,7 @@ COMMANDS = {command.name: command for command in (
     Command(
         "query", "ask members and show their answers", "query", "NAME [PAYLOAD]", 1, 2,
         options=(
-            Option("--node", "NAME", "ask this member only; may be repeated", LIST),
+            Option("--node", "NAME", "ask this member only; may be repeated", LIST, hint=MEMBERS),
             Option("--tag", "KEY=REGEX", "ask those whose tag contains a match; may be repeated: all must match", LIST),
             Option("--timeout", "SECONDS", "when it is over at the latest; by default longer for larger clusters"),
             Option("--no-ack", "", "do not ask members to say that they got it", FLAG),
@@ -160,6 +172,7 @@ COMMANDS = {command.name: command for command in (
         "rtt", "estimate the round trip between two members", "rtt", "NODE [NODE]", 1, 2,
         options=(output(TEXT, JSON),),
         about="With one NODE the other one is the daemon's own. Exit status 3: nothing is known of a member.",
+        hint=MEMBERS,
         examples=(
             ("gossipctl rtt db-3", "from here"),
             ("gossipctl rtt web-1 db-3", "between two others"),
@@ -197,20 +210,31 @@ COMMANDS = {command.name: command for command in (
             Option("--type", "KIND", "only this: member-join, member-leave, member-failed, member-update, member-reap, "
                    "user, user:NAME, query, query:NAME; may be repeated", LIST),
             Option("--count", "N", "end after N events"),
+            Option("--json", "", "the same as -o jsonl", FLAG),
             output(TEXT, JSONL),
         ),
         about="Runs until it is interrupted or the daemon ends; --timeout is only for the beginning.",
         examples=(
             ("gossipctl events", "everything, a line each"),
             ("gossipctl events --type member-failed --type member-leave", "who goes"),
-            ("gossipctl events -o jsonl | jq -r 'select(.event == \"user\").name'", "names of user events"),
+            ("gossipctl events --json | jq -r 'select(.event == \"user\").name'", "names of user events"),
             ("gossipctl events --type member-join --count 1", "wait for the next join"),
         )),
+    Command(
+        "completion", "write a script by which a shell completes command lines", "completion", "SHELL", 1, 1,
+        about="SHELL is bash, zsh or fish. Names of members are those that the daemon knows at the moment. Needs no "
+              "daemon.",
+        examples=(
+            ("source <(gossipctl completion bash)", "for this shell"),
+            ("gossipctl completion fish > ~/.config/fish/completions/gossipctl.fish", "for all that come"),
+        ),
+        words=("bash", "zsh", "fish")),
     Command(
         "migrate", "make settings of gossipd from a file of Serf's", "migrate", "SERF.JSON [SNAPSHOT]", 1, 2,
         about="Writes TOML with comments to standard output, to standard error what has no equivalent. gossipd goes "
               "on with the SNAPSHOT of a Serf agent that does not run any more. Needs no daemon. Exit status 4: "
               "something has no equivalent.",
+        hint=FILES,
         examples=(
             ("gossipctl migrate /etc/serf/serf.json > /etc/gossipd/50-serf.toml", "read by the packaged gossipd"),
             ("gossipctl migrate serf.json /var/lib/serf/snapshot > gossipd.toml", "remembering the members"),

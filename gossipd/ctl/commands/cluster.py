@@ -7,6 +7,7 @@ import sys
 from gossipd.client import Client, ClientError, JoinFailed
 from gossipd.ctl.arguments import Arguments
 from gossipd.ctl.output import EXIT_NOTHING, EXIT_OK, EXIT_PARTLY, complain
+from gossipd.ctl.progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ def run_cluster(arguments: Arguments, connect: Callable[[], Client]) -> int:
         if arguments.command.name == "join":
             return _join(client, arguments.words, arguments.flag("replay"))
         if arguments.command.name == "leave":
-            client.leave()
+            with Progress(lambda: "leaving the cluster"):
+                client.leave()
             sys.stdout.write("left the cluster\n")
             return EXIT_OK
         return _force_leave(client, arguments.words[0], arguments.flag("prune"))
@@ -27,7 +29,8 @@ def run_cluster(arguments: Arguments, connect: Callable[[], Client]) -> int:
 
 def _join(client: Client, addresses: list[str], replay: bool) -> int:
     try:
-        count = client.join(addresses, replay=replay)
+        with Progress(lambda: "joining"):
+            count = client.join(addresses, replay=replay)
     except JoinFailed as error:
         raise ClientError(f"could not join: {error}") from None
     sys.stdout.write(f"joined through {count} of {len(addresses)} addresses\n" if len(addresses) > 1 else "joined\n")
@@ -48,6 +51,7 @@ def _force_leave(client: Client, name: str, prune: bool) -> int:
         return EXIT_NOTHING
     if known[name].status == "alive":
         complain(f"{name!r} is alive: if it really is, it will come back")
-    client.force_leave(name, prune=prune)
+    with Progress(lambda: "telling the cluster"):
+        client.force_leave(name, prune=prune)
     sys.stdout.write(f"{name!r} {'pruned' if prune else 'declared left'}\n")
     return EXIT_OK

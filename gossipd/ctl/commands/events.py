@@ -17,7 +17,7 @@ from gossipd.ctl.output import (
     YELLOW,
     colored,
     colors_wanted,
-    complain,
+    fail,
     printable,
     rfc3339,
 )
@@ -33,7 +33,7 @@ KIND_WIDTH = len("member-failed")
 
 def run_events(arguments: Arguments, connect: Callable[[], Client]) -> int:
     left = _count(arguments)
-    write_json = arguments.text("output") == "jsonl"
+    write_json = wants_json(arguments)
     paint = colors_wanted()
     with connect() as client:
         try:
@@ -46,9 +46,12 @@ def run_events(arguments: Arguments, connect: Callable[[], Client]) -> int:
         except KeyboardInterrupt:
             pass
         except ConnectionLost as error:
-            complain(str(error))
-            return EXIT_UNREACHABLE
+            return fail(EXIT_UNREACHABLE, str(error), write_json)
     return EXIT_OK
+
+
+def wants_json(arguments: Arguments) -> bool:
+    return arguments.flag("json") or arguments.text("output") == "jsonl"
 
 
 def _count(arguments: Arguments) -> int:
@@ -61,7 +64,7 @@ def _count(arguments: Arguments) -> int:
 def _subscribe(client: Client, arguments: Arguments):    # type: ignore[no-untyped-def]
     kinds = arguments.texts("type")
     # Who sees the numbers of the queries that he wants to see may use `respond`; nobody waits for others.
-    answers = arguments.text("output") == "jsonl" and any(kind.partition(":")[0] == "query" for kind in kinds)
+    answers = wants_json(arguments) and any(kind.partition(":")[0] == "query" for kind in kinds)
     try:
         return client.events(*kinds, watch=not answers)
     except ClientError as error:

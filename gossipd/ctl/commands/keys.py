@@ -10,6 +10,7 @@ from gossipd.ctl.arguments import Arguments, UsageError
 from gossipd.ctl.jsontext import json_text
 from gossipd.ctl.output import EXIT_ERROR, EXIT_OK, EXIT_PARTLY, complain, printable, table
 from gossipd.ctl.payload import payload_argument
+from gossipd.ctl.progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def run_keys(arguments: Arguments, connect: Callable[[], Client]) -> int:
     if arguments.command.name == "keygen":
         return _keygen(arguments)
     action, key = arguments.words[0], _key(arguments)
-    with connect() as client:
+    with connect() as client, Progress(lambda: "asking all members"):
         result = _call(client, action, key, arguments)
     if arguments.text("output") == "json":
         sys.stdout.write(json_text(_json(result, action)))

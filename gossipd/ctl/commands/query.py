@@ -10,6 +10,7 @@ from gossipd.ctl.arguments import Arguments, UsageError, seconds
 from gossipd.ctl.jsontext import json_line, json_text
 from gossipd.ctl.output import EXIT_NOTHING, EXIT_OK, EXIT_PARTLY, complain, printable, table
 from gossipd.ctl.payload import payload_argument, payload_json, payload_lines
+from gossipd.ctl.progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,10 +37,12 @@ def _query(arguments: Arguments, connect: Callable[[], Client]) -> int:
         begun = monotonic()
         query = client.query(name, payload, nodes=nodes, tags=tags, ack=ack, relay_factor=relay_factor,
                              timeout_s=timeout_s)
-        for answer in query:
-            if format == "json":
-                answers += [] if answer.ack else [_answer_json(answer, begun)]
-            else:
+        with Progress(lambda: f"{len(query.acked)} acked, {len(query.answered)} answered") as progress:
+            for answer in query:
+                if format == "json":
+                    answers += [] if answer.ack else [_answer_json(answer, begun)]
+                    continue
+                progress.hide()
                 sys.stdout.write(json_line(_answer_json(answer, begun)) if format == "jsonl" else _answer_text(answer))
                 sys.stdout.flush()
         silent = _silent(client, query, nodes, tags)
@@ -126,7 +129,8 @@ def _reachability(arguments: Arguments, connect: Callable[[], Client]) -> int:
         client.stats()      # the connection is there when the clock starts
         begun = monotonic()
         query = client.query(PING, timeout_s=seconds(arguments.text("timeout"), 0.0))
-        reached = [(answer.node, _since(begun)) for answer in query]
+        with Progress(lambda: f"{len(query.acked)} reached"):
+            reached = [(answer.node, _since(begun)) for answer in query]
         silent = _silent(client, query, [], {})
     duration_ms = _since(begun)
     if write_json:

@@ -8,6 +8,7 @@ from gossipd.client import Client
 from gossipd.ctl.arguments import Arguments, UsageError
 from gossipd.ctl.jsontext import json_text
 from gossipd.ctl.output import EXIT_OK, printable, table
+from gossipd.ctl.progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,11 +25,13 @@ def run_tags(arguments: Arguments, connect: Callable[[], Client]) -> int:
     if action == "set" and words:
         changes = dict(_pair(word, arguments) for word in words)
         with connect() as client:
-            client.change_tags(changes)
+            with Progress(lambda: "telling the cluster"):
+                client.change_tags(changes)
             _say_size(client)
     elif action == "unset" and words:
         with connect() as client:
-            client.change_tags(delete=words)
+            with Progress(lambda: "telling the cluster"):
+                client.change_tags(delete=words)
             _say_size(client)
     else:
         raise UsageError("tags needs list, set KEY=VALUE... or unset KEY...", arguments.command)
