@@ -107,13 +107,12 @@ def false_failures(world: World, slow_ones_may_err: bool = False) -> list[str]:
 
 
 def _excused(world: World, observer: Host, name: str, at: float) -> bool:
-    subject = world.hosts.get(name)
-    if subject is None:
-        return False
-    if _in_trouble(subject, at):
+    subjects = [host for host in world.hosts.values() if name in (host.name, host.settings.get("name"))]
+    if any(_in_trouble(subject, at) for subject in subjects):
         return True
-    return any(start <= at <= end[0] + EXCUSE_S and groups.get(name, 0) != groups.get(observer.name, 0)
-               for start, end, groups in world.splits)
+    return bool(subjects) and any(
+        start <= at <= end[0] + EXCUSE_S and groups.get(name, 0) != groups.get(observer.name, 0)
+        for start, end, groups in world.splits)
 
 
 def _in_trouble(host: Host, at: float) -> bool:
@@ -123,6 +122,7 @@ def _in_trouble(host: Host, at: float) -> bool:
 def odd_events(world: World) -> list[str]:
     """Events that no sequence of true changes gives, such as a member that fails twice without coming back."""
     odd = []
+    acquainted = {about for host in world.hosts.values() for _, kind, about in host.events if kind == ACQUAINTED}
     for host in world.hosts.values():
         last: dict[str, str] = {}
         unheard = ""
@@ -130,7 +130,7 @@ def odd_events(world: World) -> list[str]:
             if kind in (BOOT, ACQUAINTED):
                 last, unheard = {}, "" if kind == BOOT else ACQUAINTED
                 continue
-            before = last.get(about, unheard)
+            before = last.get(about, unheard if about in acquainted else "")
             if kind not in NEXT_KINDS[before]:
                 odd.append(f"{host.name} at t={at:.3f}: {kind} {about} after {before or 'nothing'}")
             last[about] = kind

@@ -109,6 +109,8 @@ class Host:
     # what it does
     exchanges: dict[int, Exchange] = field(default_factory=dict)
     replies: dict[int, Reply] = field(default_factory=dict)
+    parts: dict[int, list[tuple[float, object]]] = field(default_factory=dict)     # (when, what) by command
+    disk: list[tuple[float, bytes]] = field(default_factory=list)       # its snapshot: (when, lines)
     leaving: int = 0                            # id of the Leave command in progress
     # what it was seen to do
     events: list[tuple[float, str, str]] = field(default_factory=list)     # (when, kind, about whom)

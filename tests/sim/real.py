@@ -13,6 +13,7 @@ from gossipd.events import MEMBER_JOIN
 from gossipd.node import Node, NodeConfig
 from gossipd.serf.config import SerfConfig
 from gossipd.serf.members import SerfMember
+from gossipd.serf.snapshot import replay
 from gossipd.swim.config import SwimConfig
 from gossipd.swim.gossiper import PUSH_PULL
 from gossipd.swim.members import ALIVE, Member
@@ -24,19 +25,21 @@ from tests.sim.world import World
 
 SWIM_FIELDS = frozenset(field.name for field in fields(SwimConfig))
 SERF_FIELDS = frozenset(field.name for field in fields(SerfConfig))
-NO_GATHERING = {"member_period_s": 0.0, "member_quiescent_s": 0.0}
+SNAPSHOT = "snapshot"           # among the settings: the bytes of the file to start from; without it none is kept
+NO_GATHERING = {"member_period_s": 0.0, "member_quiescent_s": 0.0, "user_period_s": 0.0, "user_quiescent_s": 0.0}
 """Checkers want to hear of everything at once."""
 
 
 def real_core(name: str, address: Address, rng: Random, entropy: Callable[[int], bytes],
               settings: dict[str, Any]) -> Node:
-    """A node as the daemon would make it; `settings` are fields of SwimConfig or SerfConfig."""
-    unknown = settings.keys() - SWIM_FIELDS - SERF_FIELDS
+    """A node as the daemon would make it; `settings` are fields of SwimConfig or SerfConfig, or the snapshot."""
+    unknown = settings.keys() - SWIM_FIELDS - SERF_FIELDS - {SNAPSHOT}
     assert not unknown, f"no such settings: {sorted(unknown)}"
     own: dict[str, Any] = {"name": name, "addr": pack_ip(address[0]), "port": address[1], "bind_port": address[1]}
-    swim = SwimConfig(**own, **{key: value for key, value in settings.items() if key in SWIM_FIELDS})
+    swim = SwimConfig(**{**own, **{key: value for key, value in settings.items() if key in SWIM_FIELDS}})
     serf = SerfConfig(**{key: value for key, value in settings.items() if key in SERF_FIELDS})
-    return Node(NodeConfig(swim=swim, serf=serf), rng=rng, entropy=entropy)
+    restored = replay(settings[SNAPSHOT]) if SNAPSHOT in settings else None
+    return Node(NodeConfig(swim=swim, serf=serf), rng=rng, entropy=entropy, restored=restored)
 
 
 def real_world(seed: int, nodes: int = 0, quality: Quality | None = None, *, acquainted: bool = True,

@@ -15,16 +15,18 @@ from tests.sim.scenarios import play
 from tests.sim.trace import Trace
 from tests.support.require import ROOT, find_program, need
 
-ARGUMENTS = ("-m", "tests.sim", "--scenario", "mess", "--seed", "5", "--nodes", "8", "--seconds", "30")
+SCENARIOS = ("mess", "events", "rotation", "all-down", "namesakes-meet")
+ARGUMENTS = ("-m", "tests.sim", "--seed", "5", "--nodes", "8", "--seconds", "30", "--scenario")
 PYTHONS = ("python3", "python3.11", "python3.12", "python3.13", "python3.14", "/usr/bin/python3",
            str(ROOT / ".venv/bin/python"))
 VERSIONS = "import sys, msgpack; print(sys.version_info[:3], msgpack.version)"
 
 
-def digest_by(python: str, hash_seed: str = "random") -> str:
-    """The trace hash of a messy run in a process of its own."""
+def digest_by(python: str, scenario: str, hash_seed: str = "random") -> str:
+    """The trace hash of a run in a process of its own."""
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    done = subprocess.run([python, *ARGUMENTS], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([python, *ARGUMENTS, scenario], cwd=ROOT, env=environment, capture_output=True, text=True,
+                          timeout=60)
     words = [line.split() for line in done.stdout.splitlines()]
     digests = [line[1] for line in words if line[:1] == ["trace"]]
     assert len(digests) == 1, done.stdout + done.stderr
@@ -32,22 +34,24 @@ def digest_by(python: str, hash_seed: str = "random") -> str:
 
 
 @cache
-def digest_here() -> str:
-    return digest_by(sys.executable, "0")
+def digest_here(scenario: str) -> str:
+    return digest_by(sys.executable, scenario, "0")
 
 
-def test_the_order_of_hashes_changes_nothing() -> None:
-    assert digest_by(sys.executable, "1") == digest_by(sys.executable, "2") == digest_here()
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_order_of_hashes_changes_nothing(scenario: str) -> None:
+    assert digest_by(sys.executable, scenario, "1") == digest_here(scenario)
 
 
-def test_another_python_or_msgpack_changes_nothing() -> None:
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_another_python_or_msgpack_changes_nothing(scenario: str) -> None:
     others = _other_pythons()
     need(others, "the same trace on another Python: no second one with msgpack here")
-    digests = {versions: digest_by(python) for versions, python in others.items()}
-    assert set(digests.values()) == {digest_here()}, digests
+    digests = {versions: digest_by(python, scenario) for versions, python in others.items()}
+    assert set(digests.values()) == {digest_here(scenario)}, digests
 
 
-@pytest.mark.parametrize("name", ["joins", "crashes", "corruption-encrypted"])
+@pytest.mark.parametrize("name", ["joins", "crashes", "corruption-encrypted", "history", "query-relays", "clocks-kept"])
 def test_a_run_can_be_repeated_within_a_process(name: str) -> None:
     def digest(seed: int) -> str:
         trace = Trace()
@@ -57,6 +61,7 @@ def test_a_run_can_be_repeated_within_a_process(name: str) -> None:
     assert digest(1) == digest(1) != digest(2)
 
 
+@cache
 def _other_pythons() -> dict[str, str]:
     """Programs that run Python 3.11 or later with a msgpack, by their versions, this one's left out."""
     found: dict[str, str] = {}

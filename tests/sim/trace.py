@@ -32,4 +32,4 @@ class Trace:
         return self._hash.hexdigest()
 
 
-BINARY = frozenset({"datagram", "open", "served"})
+BINARY = frozenset({"datagram", "open", "served", "record"})

@@ -16,9 +16,20 @@ from typing import Any
 
 from gossipd.addresses import Address
 from gossipd.commands import Command, ForceLeave, Join, Leave
-from gossipd.effects import Effect, Emit, Notice, OpenExchange, Rejected, Reply, SendDatagram
+from gossipd.effects import (
+    Effect,
+    Emit,
+    NameLost,
+    Notice,
+    OpenExchange,
+    Part,
+    Record,
+    Rejected,
+    Reply,
+    SendDatagram,
+)
 from gossipd.errors import WireError
-from gossipd.events import Event, MemberEvent
+from gossipd.events import Event, MemberEvent, UserEvent
 from tests.sim.host import Core, Exchange, Host, HostState, MakeCore
 from tests.sim.network import Network, Quality
 from tests.sim.trace import Trace
@@ -54,8 +65,11 @@ class World:
 
     # hosts
 
-    def add(self, name: str, *, start: bool = True, **settings: Any) -> Host:
-        """A new host with a node on it. `settings` are fields of SwimConfig or SerfConfig, over the world's own."""
+    def add(self, name: str, /, *, start: bool = True, **settings: Any) -> Host:
+        """A new host with a node on it. `settings` are fields of SwimConfig or SerfConfig, over the world's own.
+
+        With a `name` among them the node goes by another name than its host: a rival of whoever has it.
+        """
         index = len(self.hosts)
         address = (f"10.{index >> 16 & 255}.{index >> 8 & 255}.{index & 255}", PORT)
         settings = {**self._settings, **settings}
@@ -236,6 +250,15 @@ class World:
                     self._emitted(host, event)
                 case Reply():
                     self._replied(host, effect)
+                case Part(id, value):
+                    host.parts.setdefault(id, []).append((self.now, value))
+                    self.trace.note(self.now, "part", host.index, f"{id} {value}".encode("utf-8", "surrogateescape"))
+                case Record(lines):
+                    self.write(host, lines)
+                case NameLost(text):
+                    self.trace.note(self.now, "lost", host.index, text.encode("utf-8", "surrogateescape"))
+                    host.in_trouble("name lost", self.now)
+                    self._push(self.now, self._exit, host, host.boot, None)
                 case Rejected(reason):
                     host.rejected[reason] += 1
                     self.trace.note(self.now, "garbage", host.index, reason.encode())
@@ -243,12 +266,20 @@ class World:
                     host.notices.append((self.now, level, text))
                     self.trace.note(self.now, "notice", host.index, text.encode("utf-8", "surrogateescape"))
 
+    def write(self, host: Host, lines: bytes) -> None:
+        """Append to the host's snapshot."""
+        host.disk.append((self.now, lines))
+        self.trace.note(self.now, "record", host.index, lines)
+
     def _emitted(self, host: Host, event: Event) -> None:
         if isinstance(event, MemberEvent):
             for member in event.members:
                 host.events.append((self.now, event.kind, member.name))
                 text = f"{event.kind} {member.name}"
                 self.trace.note(self.now, "event", host.index, text.encode("utf-8", "surrogateescape"))
+        else:
+            text = f"{'heard' if isinstance(event, UserEvent) else 'query'} {event.name} {event.ltime}"
+            self.trace.note(self.now, "told", host.index, text.encode("utf-8", "surrogateescape"))
         for listener in self.listeners:
             listener(host, event)
 
@@ -323,6 +354,11 @@ class World:
 
     # datagrams
 
+    def inject(self, name: str, data: bytes, source: Address) -> None:
+        """A datagram from outside the world arrives at once."""
+        host = self.hosts[name]
+        self._step(host, host.core.receive_datagram(data, source, self.now))
+
     def _send(self, host: Host, data: bytes, to: Address) -> None:
         host.sent_packets += 1
         host.sent_bytes += len(data)
@@ -373,6 +409,13 @@ class World:
 
     # streams: one request, at most one reply
 
+    def inject_stream(self, name: str, data: bytes, source: Address) -> bytes:
+        """Somebody from outside the world dials and writes this. Returns the reply."""
+        host = self.hosts[name]
+        reply, effects = self._answer(host, data, source)
+        self._step(host, effects)
+        return reply
+
     def _open(self, host: Host, effect: OpenExchange) -> None:
         self.trace.note(self.now, "open", host.index, effect.request)
         self.counters[f"stream {effect.purpose}"] += 1
@@ -411,16 +454,19 @@ class World:
 
     def _serve(self, target: Host, host: Host, exchange: Exchange) -> None:
         source = (host.address[0], 32768 + exchange.id % 28000)
-        try:
-            message = self._read(target, exchange.request, dialled=False)
-            reply, effects = target.core.receive_stream(message, source, self.now) if message is not None else (b"", [])
-        except WireError as error:
-            reply, effects = target.core.stream_failed(error, source)
+        reply, effects = self._answer(target, exchange.request, source)
         self.trace.note(self.now, "served", target.index, reply)
         self.counters["stream bytes"] += len(reply)
         arrives = self.now + self.network.transfer_s(len(reply))
         self._push(arrives, self._reply_crosses, target, host, (exchange, reply))
         self._step(target, effects)
+
+    def _answer(self, host: Host, request: bytes, source: Address) -> tuple[bytes, list[Effect]]:
+        try:
+            message = self._read(host, request, dialled=False)
+            return host.core.receive_stream(message, source, self.now) if message is not None else (b"", [])
+        except WireError as error:
+            return host.core.stream_failed(error, source)
 
     def _reply_crosses(self, target: Host, host: Host, answer: tuple[Exchange, bytes]) -> None:
         if target.state is not SILENT and not self._no_stream(host, target):
