@@ -22,6 +22,7 @@ from gossipd.daemon.transport import ACCEPT_PAUSE_S, ACCEPT_SHORTAGES
 from gossipd.daemon.wrongkeys import WrongKeys
 from gossipd.events import Event, QueryEvent
 from gossipd.rpc.backend import Log, NoLog
+from gossipd.rpc.connection import Held
 from gossipd.rpc.records import Encodings
 from gossipd.rpc.rights import Right
 from gossipd.rpc.session import Session
@@ -50,7 +51,8 @@ class Client:
         engine = clients.engine
         self.session = Session(
             engine, peer, auth_key=auth_key, right=right, wrong_key=clients.wrong_keys.delay,
-            encodings=clients.encodings, log=clients.log, wake=self._wake, notice=clients.notice)
+            encodings=clients.encodings, log=clients.log, wake=self._wake, notice=clients.notice,
+            held=clients.held)
         sock.setblocking(False)
         self._sock, self._peer, self._clients, self._clock = sock, peer, clients, engine.clock
         self._rest = b""                # taken from the session and not yet written
@@ -163,6 +165,7 @@ class Clients:
     serving: trio.Nursery
     wrong_keys: WrongKeys
     encodings: Encodings = field(default_factory=Encodings)
+    held: Held = field(default_factory=Held)
     connected: dict[Client, None] = field(default_factory=dict)
     notices: Throttle = field(default_factory=Throttle)
     room: int = CLIENTS_MAX

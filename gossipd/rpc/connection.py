@@ -38,6 +38,9 @@ UNSENT_BYTES_MAX = 8 << 20
 """With this much unwritten the client is closed: it asks or subscribes, and does not read."""
 INPUT_BYTES_HIGH = 64 << 10
 """With this much unread behind a running request the shell should stop reading (`wants_input`)."""
+HELD_BYTES_MAX = 256 << 20
+"""With this much unread and unwritten of all clients together, those that hold much are closed when it gets more."""
+MUCH_BYTES = 64 << 10
 WRITE_BYTES = 256 << 10
 """About how much one write takes, so that small records share a system call."""
 
@@ -56,6 +59,15 @@ def tell_at_once(attempts: int, tell: Callable[[], None]) -> bool:
     """A WrongKey that does not make anybody wait."""
     tell()
     return True
+
+
+class Held:
+    """Bytes that are kept for clients, or of them, by those with MUCH_BYTES at least: shared by all of a daemon."""
+
+    __slots__ = ("total",)
+
+    def __init__(self) -> None:
+        self.total = 0
 
 
 class Feed:
@@ -82,6 +94,7 @@ class Connection:
     def __init__(
         self, commands: Mapping[str, tuple[Schema | None, Callable[..., None]]], peer: str, auth_key: str,
         right: Right, wrong_key: WrongKey, wake: Callable[[], None], notice: Callable[[int, str], None],
+        held: Held | None = None,
     ) -> None:
         self.closed = False
         self._commands, self._peer, self._auth_key, self._right = commands, peer, auth_key, right
@@ -98,6 +111,7 @@ class Connection:
         self._running = False               # inside _run, which must not be entered again
         self._output: deque[tuple[bytes, Feed | None, bool]] = deque()   # bytes, where from, must go alone
         self._unsent = 0
+        self._all_held, self._held = held or Held(), 0     # by all, by us
         self._now = 0.0
 
     # --- what the shell calls ---
@@ -113,6 +127,8 @@ class Connection:
             self._close(f"{HEADER_UNREADABLE}: {error}")
             return
         self._run()
+        if self._held or self._requests.waiting_bytes >= MUCH_BYTES:
+            self._count_held()
 
     def take_output(self) -> bytes:
         """The bytes to write next, in one call; b"" for none. Ends after a record that must travel alone."""
@@ -129,6 +145,8 @@ class Connection:
             if alone:
                 break
         self._unsent -= size
+        if self._held:
+            self._count_held()
         if self._requests.waiting_bytes and self._unsent < UNSENT_BYTES_HIGH:
             self._run()
         return taken[0] if len(taken) == 1 else b"".join(taken)
@@ -147,6 +165,8 @@ class Connection:
     def close(self) -> None:
         """The connection is gone, or the daemon ends. Commands that run go on; nobody hears of their outcome."""
         self.closed = True
+        self._all_held.total -= self._held
+        self._held = 0
 
     # --- requests ---
 
@@ -236,15 +256,30 @@ class Connection:
         if self.closed:
             return
         if self._unsent >= UNSENT_BYTES_MAX:
-            self._output.clear()
-            self._unsent = 0
-            self.close()
-            self._notice(WARNING, f"agent.ipc: Closing client that does not read: {self._peer}")
+            self._drop()
             return
         self._output.append((data, feed, alone))
         self._unsent += len(data)
         if feed is not None:
             feed.queued += 1
+        if self._unsent >= MUCH_BYTES:
+            self._count_held()
+
+    def _count_held(self) -> None:
+        """To be called when more or less is held; closes the client if all together hold too much."""
+        held = self._unsent + self._requests.waiting_bytes
+        held = held if held >= MUCH_BYTES and not self.closed else 0
+        grows = held > self._held
+        self._all_held.total += held - self._held
+        self._held = held
+        if grows and self._all_held.total > HELD_BYTES_MAX:
+            self._drop()
+
+    def _drop(self) -> None:
+        self._output.clear()
+        self._unsent = 0
+        self.close()
+        self._notice(WARNING, f"agent.ipc: Closing client that does not read: {self._peer}")
 
     def _close(self, why: str) -> None:
         self.close()

@@ -35,7 +35,7 @@ from gossipd.rpc.codec import (
     uint8,
     uint64,
 )
-from gossipd.rpc.connection import GREETINGS, Connection, Feed, no_notice, nothing, tell_at_once
+from gossipd.rpc.connection import GREETINGS, Connection, Feed, Held, no_notice, nothing, tell_at_once
 from gossipd.rpc.keytext import key_bytes
 from gossipd.rpc.records import (
     Encodings,
@@ -81,16 +81,16 @@ class _Monitor(Feed):
 class Session(Connection):
     """`peer` names the client in notices; `auth_key` is empty if none is asked for, `right` what it may do.
 
-    `encodings` is shared by the sessions of a daemon. `wake` is called when output or `closed` came up outside of
-    `receive`; `notice(level, line)` gets what Serf's agent logs about its clients.
+    `encodings` and `held` are shared by the sessions of a daemon. `wake` is called when output or `closed` came up
+    outside of `receive`; `notice(level, line)` gets what Serf's agent logs about its clients.
     """
 
     def __init__(
         self, backend: Backend, peer: str, *, auth_key: str = "", right: Right = Right.ADMIN,
         wrong_key: WrongKey = tell_at_once, encodings: Encodings | None = None, log: Log | None = None,
-        wake: Callable[[], None] = nothing, notice: Callable[[int, str], None] = no_notice,
+        wake: Callable[[], None] = nothing, notice: Callable[[int, str], None] = no_notice, held: Held | None = None,
     ) -> None:
-        super().__init__(COMMANDS, peer, auth_key, right, wrong_key, wake, notice)
+        super().__init__(COMMANDS, peer, auth_key, right, wrong_key, wake, notice, held)
         self.records_dropped = 0
         self._backend = backend
         self._encodings = encodings or Encodings()

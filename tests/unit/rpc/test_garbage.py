@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgpack import packb
 
+from gossipd.commands import QueryOutcome
 from gossipd.events import QueryEvent, UserEvent
+from gossipd.rpc import connection
 from gossipd.rpc.codec import INPUT_BYTES_MAX
-from gossipd.rpc.connection import UNSENT_BYTES_MAX
+from gossipd.rpc.connection import UNSENT_BYTES_MAX, Held
 from gossipd.rpc.rights import Right
 from gossipd.rpc.session import COMMANDS
 from tests.unit.rpc.fakes import Client, FakeBackend
@@ -34,7 +36,7 @@ def go(client: Client, step: bytes | str) -> None:
         client.writes()
     elif step == "finish":
         while client.backend.waiting:
-            client.backend.finish()
+            client.backend.finish(QueryOutcome([], [], []))     # what others are not interested in
     elif isinstance(step, str):
         client.session.on_event(EVENTS[step], 1.0)
     else:
@@ -73,6 +75,31 @@ def test_half_a_request_waits_and_takes_no_more_than_it_may():
     for _ in range(INPUT_BYTES_MAX // 65536 + 1):
         endless.send_bytes(b"x" * 65536)
     assert endless.session.closed
+
+
+def test_clients_that_hold_much_are_closed_when_all_together_hold_too_much(monkeypatch):
+    monkeypatch.setattr(connection, "HELD_BYTES_MAX", 1 << 20)
+    held = Held()
+    clients = [Client(held=held) for _ in range(20)]
+    for client in clients:
+        client.send({"Command": "stream", "Seq": 1}, {"Type": "*"})
+        client.writes()
+    for number in range(40):
+        for client in clients:
+            client.session.on_event(UserEvent("deploy", b"x" * 9000, number, False), 1.0)
+        for reader in clients[:3]:
+            assert reader.writes() and not reader.session.closed
+        assert held.total <= 1 << 20
+    assert sum(client.session.closed for client in clients) >= 10
+    endless = Client(held=held)
+    endless.send({"Command": "event", "Seq": 1})
+    endless.send_bytes(b"\x83\xa4Name\xdb\x00\x0f\x00\x00")
+    while not endless.session.closed:
+        endless.send_bytes(b"x" * 32768)
+    for client in [*clients, endless]:
+        client.writes()
+        client.session.close()
+    assert held.total == 0
 
 
 def test_a_client_that_asks_for_ever_and_never_reads_is_held_back():
