@@ -273,7 +273,7 @@ def to_config(wanted: Wanted, info: Say) -> Config:
 def _own(wanted: Wanted) -> Source:
     """What Serf's keys do not say, or say differently."""
     given: dict[str, dict[str, Any]] = {
-        "network": {"bind": wanted.text("bind"), "compression": wanted.compress},
+        "network": {"bind": wanted.text("bind") or WILDCARD, "compression": wanted.compress},
         "leave": {"timeout": LEAVE_TIMEOUT},
     }
     if wanted.text("advertise"):
