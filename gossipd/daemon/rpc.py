@@ -30,7 +30,7 @@ from gossipd.rpc.session import Session
 CLIENTS_MAX = 3000              # at once; then guests are closed, or else whoever comes
 ADMINS_MORE = 16                # beyond that, of those who may do anything
 OTHER_FILES = 400               # descriptors that clients must leave: streams, exchanges, handlers, files
-CLIENTS_A_TURN = 64             # written to before other tasks get a turn: about half a millisecond
+CLIENTS_A_TURN = 128            # written to before other tasks get a turn: about a millisecond
 KEEPALIVE_S, KEEPALIVE_PROBES = 15, 9       # Go's
 CHUNK_BYTES = 8192              # read at a time: a few hundred pipelined requests, a few ms of work
 CHUNKS_A_TURN = 4               # read from one client before other tasks get a turn

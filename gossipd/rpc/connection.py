@@ -135,21 +135,29 @@ class Connection:
         output = self._output
         if not output:
             return b""
-        taken, size = [], 0
-        while output and size < WRITE_BYTES:
-            data, feed, alone = output.popleft()
+        data, feed, alone = output.popleft()
+        if feed is not None:
+            feed.queued -= 1
+        if output and not alone:
+            data = self._join_more(data)
+        self._unsent -= len(data)
+        if self._held:
+            self._count_held()
+        if self._requests.waiting_bytes and self._unsent < UNSENT_BYTES_HIGH:
+            self._run()
+        return data
+
+    def _join_more(self, first: bytes) -> bytes:
+        taken, size = [first], len(first)
+        while self._output and size < WRITE_BYTES:
+            data, feed, alone = self._output.popleft()
             taken.append(data)
             size += len(data)
             if feed is not None:
                 feed.queued -= 1
             if alone:
                 break
-        self._unsent -= size
-        if self._held:
-            self._count_held()
-        if self._requests.waiting_bytes and self._unsent < UNSENT_BYTES_HIGH:
-            self._run()
-        return taken[0] if len(taken) == 1 else b"".join(taken)
+        return b"".join(taken)
 
     @property
     def wants_input(self) -> bool:
