@@ -12,7 +12,6 @@ from tests.sim.run import Run
 from tests.sim.world import World
 
 
-
 def quiet(run: Run) -> None:
     """Nothing happens, for the cost of it: nobody fails, and only probes and push/pulls travel."""
     world = run.begin()
