@@ -45,9 +45,12 @@ class Departed:
 
 
 DEPARTED = Departed()
+JOIN_DELAY_S = 0.25
+"""Before a join intent goes out: nobody waits for it, as the membership layer tells of the new member, and when many
+nodes join at once there is enough to do."""
 
-SpreadIntent = Callable[[bytes, float, Done | None], None]
-"""(encoded intent, now, called when it was sent in full): queue it for gossip."""
+SpreadIntent = Callable[[bytes, float, Done | None, float], None]
+"""(encoded intent, now, called when it was sent in full, delay in s): queue it for gossip."""
 
 
 class Actions:
@@ -77,17 +80,17 @@ class Actions:
             if not command.replay:
                 self.ignoring_old -= 1
             if reached and command.intent and self.life is Life.ALIVE:
-                self.announce_alive(now)
+                self.announce_alive(now, JOIN_DELAY_S)
             out.append(Reply(command.id, reached) if reached else Reply(command.id, 0, list_of_errors(failures)))
 
         self._lower.join(command.addresses, done, now, out)
 
-    def announce_alive(self, now: float) -> None:
+    def announce_alive(self, now: float, delay_s: float = 0.0) -> None:
         """A join intent about this node: after a join, or against a leave intent that is not true."""
         ltime = self._clock.time
         local = self._lower.config.name
         self._roster.join_intent(local, ltime, now)
-        self._spread(encode_join(JoinIntent(ltime, local)), now, None)
+        self._spread(encode_join(JoinIntent(ltime, local)), now, None, delay_s)
 
     def reconnect(self, address: Address, now: float, out: list[Effect]) -> None:
         """Try a failed member once more. Success shows in the membership layer; no join intent (§6.9)."""
@@ -107,7 +110,7 @@ class Actions:
         self._roster.leaving = True
         message, others = self._apply_leave(self._lower.config.name, False, now, out)
         if others:
-            self._spread(message, now, self.waits.start(self._config.broadcast_timeout_s, self._goodbye, now))
+            self._spread(message, now, self.waits.start(self._config.broadcast_timeout_s, self._goodbye, now), 0.0)
         else:
             self._goodbye(True, now, out)
 
@@ -137,7 +140,7 @@ class Actions:
         def over(sent: bool, now: float, out: list[Effect]) -> None:
             out.append(Reply(command.id, error="" if sent else "timed out broadcasting node removal"))
 
-        self._spread(message, now, self.waits.start(self._config.broadcast_timeout_s, over, now))
+        self._spread(message, now, self.waits.start(self._config.broadcast_timeout_s, over, now), 0.0)
 
     def _apply_leave(self, name: str, prune: bool, now: float, out: list[Effect]) -> tuple[bytes, bool]:
         """A leave intent applied here. Returns it encoded, and whether anybody else is there to be told.

@@ -39,11 +39,11 @@ class Queues:
         return {"intent_queue": len(self.intent), "event_queue": len(self.event), "query_queue": len(self.query)}
 
     def spread(self, queue: BroadcastQueue, message: bytes, now: float, source: Address | None = None,
-               on_done: Done | None = None) -> None:
-        """Gossip `message`; when it came from `source`, exactly as it came."""
+               on_done: Done | None = None, delay_s: float = 0.0) -> None:
+        """Gossip `message`; when it came from `source`, exactly as it came. It begins after `delay_s`."""
         if CHECK not in self._timers:
             self._timers.set(CHECK, now + self._config.queue_check_interval_s)
-        self._lower.queue_user(queue, message, now, source=source, on_done=on_done)
+        self._lower.queue_user(queue, message, now, source=source, on_done=on_done, delay_s=delay_s)
 
     def check(self, now: float, out: list[Effect]) -> None:
         """Warn of deep queues and shorten those that are too deep."""

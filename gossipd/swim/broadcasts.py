@@ -59,8 +59,11 @@ class BroadcastQueue:
         return self._size
 
     def add(self, message: bytes, now: float, name: str | None = None, *, reached: Iterable[Address] = (),
-            on_done: Done | None = None, early: bool = True) -> None:
-        """Queue `message`. A named one replaces what is queued under its name, which is thereby finished."""
+            on_done: Done | None = None, early: bool = True, delay_s: float = 0.0) -> None:
+        """Queue `message`. A named one replaces what is queued under its name, which is thereby finished.
+
+        Its early copies begin to leave after `delay_s`.
+        """
         if name is not None and (old := self._named.pop(name, None)) is not None:
             self._finish(old, now)
         self._numbers += 1
@@ -69,7 +72,7 @@ class BroadcastQueue:
         if name is not None:
             self._named[name] = entry
         if early and self._delays and len(message) <= EARLY_BYTES_MAX:
-            heappush(self._early, (now + self._delays[0], entry.number, entry))
+            heappush(self._early, (now + delay_s + self._delays[0], entry.number, entry))
         else:
             self._to_tier(entry, now)
 

@@ -53,8 +53,9 @@ class Membership:
         return BroadcastQueue(limit, self.config.eager_delays_s if self.config.eager else ())
 
     def queue_user(self, queue: BroadcastQueue, message: bytes, now: float, *, source: Address | None = None,
-                   on_done: Done | None = None, early: bool = True) -> None:
-        queue.add(_USER_TYPE + message, now, reached=() if source is None else (source,), on_done=on_done, early=early)
+                   on_done: Done | None = None, delay_s: float = 0.0) -> None:
+        reached = () if source is None else (source,)
+        queue.add(_USER_TYPE + message, now, reached=reached, on_done=on_done, delay_s=delay_s)
 
     def send_user(self, to: Address, message: bytes, out: list[Effect]) -> None:
         self.outbox.send_alone([_USER_TYPE + message], to, None, out)

@@ -64,8 +64,8 @@ class Lower(Protocol):
     def new_queue(self, limit: Callable[[], int]) -> BroadcastQueue: ...
 
     def queue_user(self, queue: BroadcastQueue, message: bytes, now: float, *, source: Address | None = None,
-                   on_done: Done | None = None, early: bool = True) -> None:
-        """Gossip `message` (without memberlist's type byte). `source`: who needs no copy, as it came from there."""
+                   on_done: Done | None = None, delay_s: float = 0.0) -> None:
+        """Gossip `message` (no memberlist type byte) after `delay_s`. It came from `source`, who needs no copy."""
 
     def send_user(self, to: Address, message: bytes, out: list[Effect]) -> None:
         """One packet with nothing else in it."""

@@ -47,6 +47,7 @@ class Siege:
             self.world.join("n1", "n0")
             self.ears.send("n0", "before")
             ask_and_wait(self.world, "n0", early=True)
+            self.world.run_for(2.0)     # until the join intent is everywhere
 
     def _write_peers(self) -> None:
         """Nodes that know each other by magic have not written so."""

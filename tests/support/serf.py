@@ -42,7 +42,7 @@ class FakeLower:
         return BroadcastQueue(limit)
 
     def queue_user(self, queue: BroadcastQueue, message: bytes, now: float, *, source: Address | None = None,
-                   on_done: Done | None = None, early: bool = True) -> None:
+                   on_done: Done | None = None, delay_s: float = 0.0) -> None:
         self.queued.append((queue, message, source))
         queue.add(message, now, on_done=on_done)
 

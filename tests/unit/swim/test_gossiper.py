@@ -225,3 +225,13 @@ def test_a_periodic_push_pull_is_compressed_and_a_join_is_not() -> None:
         bench.add(*MANY)
         bench.membership.sync.start(STRANGER, join, lambda failure, now, out: None, 1.0, bench.out)
         assert bench.exchanges("sync")[0].request[0] == kind
+
+
+def test_what_is_not_urgent_begins_later_and_then_goes_the_same_way() -> None:
+    bench = gossip_only()
+    bench.add(*MANY)
+    bench.membership.queue_user(bench.swim.queue, b"slow", 10.0, source=bench.member("m00").address, delay_s=0.25)
+    assert bench.gossiper.next_deadline() == 10.25
+    bench.run(10.4)
+    reached = [to for to, m in bench.packets() if isinstance(m, User)]
+    assert len(reached) == len(set(reached)) == 8 and bench.member("m00").address not in reached
