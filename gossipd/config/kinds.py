@@ -180,7 +180,7 @@ class Names(Kind):
 
 
 class ClusterName(Kind):
-    """What discovery looks for. It becomes the labels of a DNS name, of 63 bytes each; dots divide."""
+    """What discovery looks for. With "_serf_" before it, it becomes labels of a DNS name; dots divide."""
 
     _BYTES_MAX = 57     # a label has 63 at most
     expected = f"a name of at most {_BYTES_MAX} bytes, no blanks or backslashes, no dot at either end"
