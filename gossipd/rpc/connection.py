@@ -173,6 +173,7 @@ class Connection:
     def close(self) -> None:
         """The connection is gone, or the daemon ends. Commands that run go on; nobody hears of their outcome."""
         self.closed = True
+        self._requests = Requests()     # what waits would else stay until the cycles we are part of are collected
         self._all_held.total -= self._held
         self._held = 0
 

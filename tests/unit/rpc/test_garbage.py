@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgpack import packb
@@ -100,6 +102,20 @@ def test_clients_that_hold_much_are_closed_when_all_together_hold_too_much(monke
         client.writes()
         client.session.close()
     assert held.total == 0
+
+
+def test_what_a_closed_client_had_sent_is_freed_at_once_and_not_by_the_collector():
+    client = Client()
+    client.send({"Command": "event", "Seq": 1})
+    client.session.take_output()
+    tracemalloc.start()
+    try:
+        client.send_bytes(b"\x83\xa4Name\xdb\x00\x0f\x00\x00" + b"x" * 900_000)
+        assert tracemalloc.get_traced_memory()[0] > 900_000
+        client.session.close()
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_client_that_asks_for_ever_and_never_reads_is_held_back():
