@@ -11,7 +11,9 @@ Not understood, and refused: Unicode script names (`\\p{Greek}`). Bytes that are
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from gossipd.errors import GossipdError
@@ -22,6 +24,7 @@ DEPTH_MAX = 100                 # of groups; Go allows 1000, but this parser cal
 PROGRAM_MAX = 10_000            # instructions
 WORK_MAX = 200_000
 """Instructions visited while new states are found, over the life of one Regex: about 50 ms. What was found is free."""
+FOLD_WORK = 4                   # what looking at a character costs more where case does not count
 STATE_WORK = 8                  # what finding a state costs besides: bounds their number, and so the memory
 
 
@@ -33,7 +36,7 @@ class RegexError(GossipdError):
 
 Predicate = Callable[[str], bool]
 Node = tuple[Any, ...]
-"""("char", predicate, the character if it is literal) ("assert", kind) ("cat", nodes) ("alt", nodes)
+"""("char", predicate, the character if it is literal, work) ("assert", kind) ("cat", nodes) ("alt", nodes)
 ("repeat", node, least, most or -1)."""
 
 EMPTY: Node = ("cat", ())
@@ -66,7 +69,28 @@ def _spans(text: str) -> Predicate:
 
 
 def _between(pairs: list[tuple[str, str]]) -> Predicate:
-    return lambda c: any(low <= c <= high for low, high in pairs)
+    lows, highs = _merged(pairs)
+    if len(lows) == 1:
+        low, high = lows[0], highs[0]
+        return lambda c: low <= c <= high
+
+    def matches(c: str) -> bool:
+        at = bisect_right(lows, c)
+        return at > 0 and c <= highs[at - 1]
+    return matches
+
+
+def _merged(pairs: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """Where the spans begin and end, in order, without overlaps."""
+    lows: list[str] = []
+    highs: list[str] = []
+    for low, high in sorted(pairs):
+        if highs and low <= highs[-1]:
+            highs[-1] = max(high, highs[-1])
+        else:
+            lows.append(low)
+            highs.append(high)
+    return lows, highs
 
 
 def _not(inner: Predicate) -> Predicate:
@@ -75,10 +99,13 @@ def _not(inner: Predicate) -> Predicate:
 
 def _folded(inner: Predicate) -> Predicate:
     """`inner` for any case of a character (Unicode simple folding, as far as Python's case maps give it)."""
-    def matches(c: str) -> bool:
-        lower, upper = c.lower(), c.upper()
-        return inner(c) or any(inner(form) for form in (lower, upper, upper.lower(), lower.upper()) if len(form) == 1)
-    return matches
+    return lambda c: any(inner(form) for form in _forms(c))
+
+
+@lru_cache(1024)
+def _forms(c: str) -> tuple[str, ...]:
+    lower, upper = c.lower(), c.upper()
+    return tuple(dict.fromkeys(form for form in (c, lower, upper, upper.lower(), lower.upper()) if len(form) == 1))
 
 
 def _category(name: str) -> Predicate:
@@ -204,14 +231,14 @@ class _Parser:
         if c == "$":
             return ("assert", END_LINE if self._multiline else END_TEXT)
         if c == ".":
-            return ("char", (lambda _: True) if self._dot_all else (lambda c: c != "\n"), "")
+            return ("char", (lambda _: True) if self._dot_all else (lambda c: c != "\n"), "", 0)
         return self._literal(c)
 
     def _literal(self, c: str) -> Node:
         alone = _between([(c, c)])
         if self._fold and (c.lower() != c or c.upper() != c):
-            return ("char", _folded(alone), "")
-        return ("char", alone, c)
+            return ("char", _folded(alone), "", FOLD_WORK)
+        return ("char", alone, c, 0)
 
     def _group(self) -> Node | None:
         self._depth += 1
@@ -263,7 +290,7 @@ class _Parser:
         if self._at < len(self._pattern) and self._pattern[self._at] in _ASSERTIONS:
             return ("assert", _ASSERTIONS[self._next()])
         predicate = self._escaped_class()
-        return self._literal(self._escaped_char()) if predicate is None else ("char", predicate, "")
+        return self._literal(self._escaped_char()) if predicate is None else ("char", predicate, "", self._work(1))
 
     def _escaped_class(self) -> Predicate | None:
         """After a backslash: \\d, \\pL and their like, or None without taking anything."""
@@ -329,7 +356,11 @@ class _Parser:
         self._take("]")
         inside = self._cased(_between(pairs))
         matches: Predicate = (lambda c: inside(c) or any(one(c) for one in classes)) if classes else inside
-        return ("char", _not(matches) if negated else matches, "")
+        return ("char", _not(matches) if negated else matches, "", self._work(1 + len(classes)))
+
+    def _work(self, predicates: int) -> int:
+        """What a class of so many named ones and spans costs."""
+        return predicates * (FOLD_WORK if self._fold else 1)
 
     def _range_end(self, low: str) -> str:
         if not self._peek("-") or self._peek("-]"):
@@ -366,7 +397,7 @@ def _code_point(digits: str, base: int) -> str:
 
 _CHAR, _SPLIT, _JUMP, _ASSERT, _MATCH = range(5)
 Instruction = tuple[int, Any, Any]
-"""(_CHAR, predicate, -) (_SPLIT, where, where) (_JUMP, where, -) (_ASSERT, kind, -) (_MATCH, -, -)."""
+"""(_CHAR, predicate, work) (_SPLIT, where, where) (_JUMP, where, -) (_ASSERT, kind, -) (_MATCH, -, -)."""
 
 
 class _Compiler:
@@ -380,7 +411,7 @@ class _Compiler:
             raise RegexError("expression too large")
         kind = node[0]
         if kind == "char":
-            self.program.append((_CHAR, node[1], None))
+            self.program.append((_CHAR, node[1], node[3]))
         elif kind == "assert":
             self.program.append((_ASSERT, node[1], None))
         elif kind == "cat":
@@ -492,6 +523,11 @@ class Regex:
             self._start = _State((0,), _EDGE)
             self._states: dict[tuple[tuple[int, ...], int], _State] = {((0,), _EDGE): self._start}
 
+    @property
+    def size(self) -> int:
+        """Instructions: what it takes in memory and to compile."""
+        return len(self._program)
+
     def search(self, text: str) -> bool:
         """Whether the expression matches anywhere in `text`. Raises RegexError once it took too much work."""
         if not text.isascii():
@@ -523,7 +559,9 @@ class Regex:
         if matched:
             following = _MATCHED
         else:
-            places = {at + 1 for at in characters if self._program[at][1](c)}
+            program = self._program
+            self._charge(sum(program[at][2] for at in characters))
+            places = {at + 1 for at in characters if program[at][1](c)}
             if not self._anchored:
                 places.add(0)
             following = self._state(tuple(sorted(places)), kind) if places else _LOST
@@ -559,10 +597,13 @@ class Regex:
                 if target not in seen:
                     seen.add(target)
                     todo.append(target)
-        self._work -= len(seen) + STATE_WORK
+        self._charge(len(seen) + STATE_WORK)
+        return characters, matched
+
+    def _charge(self, work: int) -> None:
+        self._work -= work
         if self._work < 0:
             raise RegexError("expression takes too much work")
-        return characters, matched
 
 
 def _flat(node: Node) -> list[Node]:

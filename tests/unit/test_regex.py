@@ -127,6 +127,25 @@ def test_work_is_bounded_and_then_refused():
     assert perf_counter() - began < 2.0
 
 
+@pytest.mark.parametrize("some_class", ["[" + "!#%&*,;<=>@_`~" * 270 + "]", "[" + r"\w" * 1900 + "]",
+                                        "[" + "[:^alpha:]" * 300 + "]"], ids=len)
+def test_large_classes_count_as_the_work_that_they_are(some_class):
+    began = perf_counter()
+    try:
+        Regex(f"(?i)(?:{some_class}?){{1000}}Q", work_max=20_000).search("web-frontend-1")
+    except RegexError:
+        pass
+    assert perf_counter() - began < 0.2
+
+
+@given(st.lists(st.tuples(st.characters(max_codepoint=300), st.characters(max_codepoint=300)), min_size=1),
+       st.characters(max_codepoint=300))
+def test_a_class_of_any_spans_has_what_one_of_them_has(pairs, c):
+    spans = [(min(pair), max(pair)) for pair in pairs]
+    written = "".join(f"\\x{{{ord(low):x}}}-\\x{{{ord(high):x}}}" for low, high in spans)
+    assert matches(f"^[{written}]$", c) is any(low <= c <= high for low, high in spans)
+
+
 def test_size_and_depth_are_bounded():
     for pattern in ("a" * 5000, "(" * 200 + ")" * 200, "(?:(?:a{30}){30})" * 20, "(){1000}" * 100):
         with pytest.raises(RegexError):
