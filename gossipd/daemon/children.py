@@ -24,7 +24,8 @@ KILL_GRACE_S = 1.0              # then a child is given up: it waits in the kern
 POLL_S = 0.01                   # between looks at a child on kernels without pidfd (before 5.3)
 
 _IN_PLAIN_PATHS = frozenset(ascii_letters + digits + "/._+-")
-_RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)    # Python ignores them, and what is ignored children inherit
+# What is ignored children inherit: Python ignores the first two, and a parent of ours may have ignored the third.
+_RESTORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
 
 
 @dataclass(slots=True)
@@ -146,7 +147,10 @@ class Child:
             await trio.lowlevel.wait_readable(self._events.fileno())
 
     def _has_exited(self) -> bool:
-        self._exited = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        try:
+            self._exited = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            self._exited = True     # and reaped, not by us
         if self._exited and self._pidfd >= 0:
             self._events.unregister(self._pidfd)
         return self._exited
@@ -187,8 +191,11 @@ class Child:
             os.killpg(self.pid, number)
 
     def _reap(self) -> int:
-        """The exit status, as subprocess gives it; of a child given up that of one killed."""
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        """The exit status, as subprocess gives it; of a child given up, or reaped by others, that of one killed."""
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            return -signal.SIGKILL
         return os.waitstatus_to_exitcode(status) if pid else -signal.SIGKILL
 
     def _close(self) -> None:

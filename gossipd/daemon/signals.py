@@ -22,7 +22,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def catch_signals(numbers: Sequence[signal.Signals] = SIGNALS) -> AbstractContextManager[Signals]:
-    """They wait until `run_signals` asks for them."""
+    """They wait until `run_signals` asks for them. Children can be waited for, even if our parent ignored theirs."""
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     return trio.open_signal_receiver(*numbers)
 
 

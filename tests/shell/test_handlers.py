@@ -217,6 +217,17 @@ async def test_without_pidfds_a_child_ends_too(monkeypatch):
 
 
 @in_real_time
+@pytest.mark.parametrize("timeout_s", [10.0, 0.05])
+async def test_where_others_reap_our_children_they_still_end(timeout_s, short_graces):
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)      # then the kernel does
+    try:
+        outcome = await run(f"echo out; sleep {0 if timeout_s > 1.0 else 30}", b"", timeout_s)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert (outcome.status, outcome.output, outcome.timed_out) == (-signal.SIGKILL, b"out\n", timeout_s < 1.0)
+
+
+@in_real_time
 async def test_nothing_stays_open_after_children_that_ended_or_could_not_start():
     before = sorted(os.listdir("/proc/self/fd"))
     await run("true", b"x" * 100_000)

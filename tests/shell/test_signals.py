@@ -55,6 +55,16 @@ def test_any_second_signal_stops_at_once(second):
     assert send(an_engine(), INT, second) == STOPS
 
 
+@in_real_time
+async def test_children_can_be_waited_for_though_our_parent_ignored_its_own():
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with catch_signals():
+            assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_a_leave_that_is_completed_exits_with_0():
     engine = an_engine()
     send(engine, INT)
