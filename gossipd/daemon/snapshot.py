@@ -123,7 +123,7 @@ class Recorder:
         async with self._lock:
             if self._waiting:
                 await self._append()
-            if self._wants_compaction() and trio.current_time() >= self._next_compaction:
+            if self._wants_compaction() and (sync or trio.current_time() >= self._next_compaction):
                 await self._compact()
             if sync and not self._unwritable:
                 await self._try_to_sync()
@@ -146,15 +146,18 @@ class Recorder:
 
     async def _compact(self) -> None:
         count = len(self._waiting)
+        lacking, self._incomplete = self._incomplete, False     # what is dropped from now on is not in the new file
         try:
             await self._in_thread(self._file.replace, self._snapshot.compacted())
+            lacking = False
         except OSError as error:
             if not self._uncompactable and not self._unwritable:
                 log.error("cannot rewrite %s: %s; it goes on growing", self.path, error.strerror)
             self._uncompactable = True
             self._next_compaction = trio.current_time() + self._config.snapshot_recovery_s
             return
-        self._incomplete = False
+        finally:
+            self._incomplete |= lacking
         if self._uncompactable and not self._unwritable:
             log.info("%s was rewritten", self.path)
         self._uncompactable = False
@@ -175,11 +178,18 @@ class Recorder:
             log.error("cannot write %s: %s", self.path, error.strerror)
 
     async def _in_thread(self, work: Callable[..., None], *arguments: Any) -> None:
+        """If this is cancelled, `work` is not begun any more: it would come after what is written later."""
+        wanted = True
+
         def alone() -> None:
             with self._in_use:
-                work(*arguments)
+                if wanted:
+                    work(*arguments)
 
-        await trio.to_thread.run_sync(alone, **_ABANDON)
+        try:
+            await trio.to_thread.run_sync(alone, **_ABANDON)
+        finally:
+            wanted = False
 
 
 def make_recorder(engine: Engine, file: LineFile) -> Recorder:

@@ -36,8 +36,9 @@ class AFile(LineFile):
         self.replace_error: OSError | None = None
         self.syncs = 0
         self.calls: list[str] = []
-        self.gate = threading.Event()
+        self.gate, self.replace_gate = threading.Event(), threading.Event()
         self.gate.set()
+        self.replace_gate.set()
 
     def append(self, lines: bytes) -> None:
         self.gate.wait(10.0)
@@ -48,6 +49,7 @@ class AFile(LineFile):
 
     def replace(self, text: bytes) -> None:
         self.gate.wait(10.0)
+        self.replace_gate.wait(10.0)
         self.calls.append("replace")
         if self.replace_error is not None:
             raise self.replace_error
@@ -264,6 +266,51 @@ async def test_where_nothing_can_be_compacted_the_file_grows_and_the_log_says_so
         daemon.file.replace_error = None
         await daemon.until(lambda: "event-clock: 0" in daemon.text())
         assert daemon.known() == LONG_NAMES
+
+
+@in_real_time
+async def test_what_is_dropped_during_a_compaction_is_brought_back_by_the_next(tmp_path):
+    daemon = Daemon(tmp_path, compact_bytes=0)
+    async with daemon.running():
+        daemon.joins("a" * 300)
+        await daemon.until(lambda: daemon.file.calls == ["append", "replace"])
+        daemon.joins("b" * 300)
+        daemon.file.replace_gate.clear()
+        await daemon.until(lambda: daemon.file.calls[2:] == ["append"])
+        await trio.sleep(0.02)
+        for number in range(RECORDS_MAX + 100):
+            daemon.joins(f"n{number}")
+        assert daemon.counters == {"snapshot lines dropped": 100}
+        daemon.file.replace_gate.set()
+        await daemon.until(lambda: len(daemon.known()) == RECORDS_MAX + 102)
+
+
+@in_real_time
+async def test_work_given_up_before_it_began_does_not_come_after_later_work(tmp_path):
+    daemon = Daemon(tmp_path)
+    recorder = daemon.recorder
+    with recorder._in_use:      # by a thread that hangs
+        with trio.move_on_after(0.02):
+            await recorder._in_thread(daemon.file.replace, b"alive: old 10.0.0.1:7946\n")
+        async with trio.open_nursery() as nursery:
+            daemon.joins("late")
+            nursery.start_soon(recorder.flush)
+            await trio.sleep(0.02)
+            recorder._in_use.release()
+        recorder._in_use.acquire()
+    assert daemon.file.calls == ["append"] and daemon.known() == ["late"]
+
+
+@in_real_time
+async def test_a_compaction_that_failed_just_now_is_tried_once_more_at_the_end(tmp_path):
+    daemon = Daemon(tmp_path, SerfConfig(snapshot_flush_s=0.01, snapshot_clock_s=3600.0, snapshot_recovery_s=3600.0))
+    async with daemon.running():
+        daemon.file.replace_error = READ_ONLY
+        for number in range(RECORDS_MAX + 100):
+            daemon.joins(f"n{number}")
+        await daemon.until(lambda: "replace" in daemon.file.calls)
+        daemon.file.replace_error = None
+    assert len(daemon.known()) == RECORDS_MAX + 100
 
 
 # trouble
