@@ -15,7 +15,7 @@ def parse_keyring(text: str, path: str) -> tuple[bytes, ...]:
 
     try:
         listed = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: is not JSON: {error}") from None
     if not isinstance(listed, list) or not listed:
         raise ConfigError(f"{path}: expected a list of keys, at least one")

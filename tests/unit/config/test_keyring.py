@@ -21,7 +21,7 @@ def test_the_first_key_is_the_primary_one(tmp_path):
     assert read_keyring(str(path)) == (NEW, OLD)
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '"x"', "[1]", '["AAEC"]', '[""]', text(OLD)[:-1]])
+@pytest.mark.parametrize("content", ["", "{}", "[]", '"x"', "[1]", '["AAEC"]', '[""]', text(OLD)[:-1], "[" * 100_000])
 def test_what_is_no_list_of_keys_is_refused_by_name(content):
     with pytest.raises(ConfigError, match=r"^keys\.json: "):
         parse_keyring(content, "keys.json")
