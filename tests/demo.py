@@ -1,4 +1,5 @@
-"""`make demo`: three daemons find each other; one is killed, noticed, comes back; one leaves. About ten seconds.
+"""`make demo`: three daemons find each other, run handlers for an event and answer a query; one is killed, noticed,
+comes back; one leaves. About ten seconds.
 
 Everything runs on loopback addresses of its own and below one temporary directory, without root, and is gone at the
 end: also after Ctrl-C, a failure, or if this program is killed. Exit code 0 if all went as told, 1 if something did
@@ -12,9 +13,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from gossipd.client import ClientError
-from tests.support.processes import GOSSIPCTL, ROOT, Agent, Gossipd, Lab, alive, wait_until_all_see
+from tests.support.processes import GOSSIPCTL, ROOT, Agent, Gossipd, Lab, alive, wait_until, wait_until_all_see
 
 SOON_S = 10.0       # what takes longer than this does not work
 INTERRUPTED = 130
@@ -48,7 +50,10 @@ def gossipctl(agent: Gossipd, *words: str) -> None:
 
 def show(lab: Lab) -> None:
     started = time.monotonic()
-    ana, bea, cal = (lab.gossipd(name, tags={"role": role}) for name, role in
+    work = lab.directory / "work"
+    handlers = ["--event-handler", f"user:deploy=echo \"$SERF_SELF_NAME deploys $(cat)\" >> {work}",
+                "--event-handler", "query:role=echo \"$SERF_TAG_ROLE of $SERF_SELF_NAME\""]
+    ana, bea, cal = (lab.gossipd(name, tags={"role": role}, options=handlers) for name, role in
                      (("ana", "web"), ("bea", "web"), ("cal", "db")))
 
     headline("Three daemons start; bea and cal are told where ana is")
@@ -61,6 +66,16 @@ def show(lab: Lab) -> None:
     wait_until_all_see([ana, bea, cal], alive([ana, bea, cal]), SOON_S)
     say("all three see all three", GREEN)
     gossipctl(ana, "members")
+
+    headline("An event: each node's handler script gets to work")
+    say("handler: user:deploy=echo \"$SERF_SELF_NAME deploys $(cat)\"", DIM)
+    gossipctl(ana, "event", "deploy", "v1.2")
+    for line in handlers_work(work, 3):
+        say(line, GREEN)
+
+    headline("A query: each node's handler answers")
+    say("handler: query:role=echo \"$SERF_TAG_ROLE of $SERF_SELF_NAME\"", DIM)
+    gossipctl(bea, "query", "role")
 
     headline("cal is killed: kill -9")
     killed = crash(cal)
@@ -83,6 +98,12 @@ def show(lab: Lab) -> None:
         agent.signal(signal.SIGINT)
     assert [agent.wait_for_end(SOON_S) for agent in (ana, cal)] == [0, 0], "both should have ended well"
     say(f"done in {time.monotonic() - started:.0f} s, and nothing is left running", GREEN)
+
+
+def handlers_work(path: Path, count: int) -> list[str]:
+    """What the handlers wrote, once there are `count` lines."""
+    wait_until(lambda: path.exists() and path.read_text().count("\n") == count, "the handlers have run", SOON_S)
+    return sorted(path.read_text().splitlines())
 
 
 def crash(agent: Agent) -> float:

@@ -81,8 +81,8 @@ def test_it_tells_of_join_crash_return_and_leave_and_ends_well(directory):
         demo = Demo(directory)
         output, errors = demo.process.communicate(timeout=HALF_A_MINUTE_S)
     assert (demo.process.returncode, errors) == (0, "")
-    told = ["all three see all three", "ana sees cal as failed", "bea sees cal as failed", "cal comes back",
-            "left the cluster", "nothing is left running"]
+    told = ["all three see all three", "ana deploys v1.2", "cal deploys v1.2", "web of bea", "ana sees cal as failed",
+            "bea sees cal as failed", "cal comes back", "left the cluster", "nothing is left running"]
     assert [text for text in told if text not in output] == []
     assert output.count("$ gossipctl members") == 3 and output.count("role=web") == 6
     assert "\x1b" not in output, "colours are for terminals"
