@@ -15,7 +15,7 @@ import trio
 
 from gossipd import __version__
 from gossipd.addresses import Address, format_address
-from gossipd.commands import Command, Decline, Leave
+from gossipd.commands import Command, Decline, Leave, Respond, StartQuery
 from gossipd.daemon.life import Life
 from gossipd.daemon.net import Port
 from gossipd.daemon.throttle import Throttle, more
@@ -27,7 +27,9 @@ from gossipd.serf.coordinates import Coordinate
 from gossipd.wire.messages import Message
 from gossipd.wire.stream import StreamDecoder
 
-COMMANDS_MAX = 4096                 # commands whose reply is still to come
+COMMANDS_MAX = 4096                 # commands whose reply is still to come, save for queries;
+QUERIES_MAX = 2048                  # those may take an hour, and must not keep anything else from being done
+_NEVER_TOO_MANY = (Leave, Respond, Decline)     # there is one leave, and the others end at once
 
 log = logging.getLogger("gossipd.node")
 
@@ -81,6 +83,7 @@ class Engine:
         self._busy = False
         self._alarms: list[Alarm] = []
         self._replies: dict[int, Done] = {}
+        self._queries: set[int] = set()
         self._parts: dict[int, Callable[[object], None]] = {}
         self._last_id = 0
         self._listeners: list[Callable[[Event], None]] = []
@@ -194,21 +197,33 @@ class Engine:
     ) -> None:
         """Run a command; `done` is called exactly once, perhaps before this returns, and before it `part` with each
         thing that the command tells. Raises CommandError."""
-        if len(self._replies) >= COMMANDS_MAX:
-            raise CommandError(f"more than {COMMANDS_MAX} requests are under way")
         self._last_id += 1
         id = self._last_id
+        command = make(id)
+        self._admit(command)
         self._replies[id] = done
         if part is not None:
             self._parts[id] = part
         try:
-            effects = self.node.command(make(id), self.clock())
+            effects = self.node.command(command, self.clock())
         except CommandError:
-            del self._replies[id]
-            self._parts.pop(id, None)
+            self._forget(id)
             raise
         self._carry_out(effects)
         self._follow()
+
+    def _admit(self, command: Command) -> None:
+        if isinstance(command, StartQuery):
+            if len(self._queries) >= QUERIES_MAX:
+                raise CommandError(f"more than {QUERIES_MAX} queries are under way")
+            self._queries.add(command.id)
+        elif len(self._replies) - len(self._queries) >= COMMANDS_MAX and not isinstance(command, _NEVER_TOO_MANY):
+            raise CommandError(f"more than {COMMANDS_MAX} requests are under way")
+
+    def _forget(self, id: int) -> Done | None:
+        self._parts.pop(id, None)
+        self._queries.discard(id)
+        return self._replies.pop(id, None)
 
     def join(self, addresses: list[str], replay: bool, done: Done) -> None:
         """Join by names or addresses. Raises CommandError."""
@@ -305,8 +320,7 @@ class Engine:
             hear(part.value)
 
     def _reply(self, reply: Reply) -> None:
-        self._parts.pop(reply.id, None)
-        done = self._replies.pop(reply.id, None)
+        done = self._forget(reply.id)
         if done is not None:
             done(reply.result, reply.error)
 

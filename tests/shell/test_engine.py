@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import trio
 
-from gossipd.commands import Command, Decline, Leave, SetTags
+from gossipd.commands import Command, Decline, Leave, Respond, SetTags, StartQuery
 from gossipd.daemon import engine as engine_module
 from gossipd.daemon.engine import Engine
 from gossipd.daemon.life import EXIT_LEFT, EXIT_STOPPED, Life
@@ -119,9 +119,32 @@ def test_commands_under_way_are_limited(monkeypatch):
     monkeypatch.setattr(engine_module, "COMMANDS_MAX", 2)
     engine = an_engine()
     for _ in range(2):
-        engine.submit(Leave, lambda result, error: None)
+        engine.submit(lambda id: SetTags(id, {}), lambda result, error: None)
     with pytest.raises(CommandError, match="more than 2 requests"):
-        engine.submit(Leave, lambda result, error: None)
+        engine.submit(lambda id: SetTags(id, {}), lambda result, error: None)
+    for make in (Leave, lambda id: Respond(id, 1, b""), lambda id: Decline(id, 1)):
+        engine.submit(make, lambda result, error: None)
+
+
+def test_queries_under_way_are_limited_and_keep_nothing_else_from_being_done(monkeypatch):
+    monkeypatch.setattr(engine_module, "COMMANDS_MAX", 2)
+    monkeypatch.setattr(engine_module, "QUERIES_MAX", 3)
+    engine = an_engine()
+    asks = lambda: engine.submit(lambda id: StartQuery(id, "load"), lambda result, error: None)  # noqa: E731
+    for _ in range(3):
+        asks()
+    with pytest.raises(CommandError, match="more than 3 queries"):
+        asks()
+    engine.submit(lambda id: SetTags(id, {}), lambda result, error: None)
+    engine.node.on_datagram = lambda data: [Reply(1)]
+    engine.receive(b"x", BEA)
+    engine.node.on_command = refusing("no")
+    with pytest.raises(CommandError, match="no"):
+        asks()      # which does not count then
+    engine.node.on_command = lambda command: []
+    asks()
+    with pytest.raises(CommandError, match="more than 3 queries"):
+        asks()
 
 
 @pytest.mark.parametrize("dial", [None, lambda exchange: False], ids=["no dialer", "a full one"])
