@@ -50,7 +50,8 @@ class Conflict:
         self._config, self._lower, self._roster = config, lower, roster
         self._queries, self._answers, self._timers = queries, answers, timers
         self._vote: _Vote | None = None
-        self._unanswered = 0            # votes in a row that nobody answered
+        self._unanswered = 0            # votes in a row that nobody answered, each within LOST_PAUSE_S of the last
+        self._unanswered_at = 0.0       # the last of them: seconds, monotonic
         self._rival_seen = False        # since the last vote was lost
         self.lost = ""
 
@@ -124,7 +125,10 @@ class Conflict:
         local = self._lower.local.address
         if vote.rival is None or local < vote.rival:
             return True
+        if now - self._unanswered_at > LOST_PAUSE_S:
+            self._unanswered = 0        # that rival went
         self._unanswered += 1
+        self._unanswered_at = now
         self._timers.set(PAUSE_OVER, now + PAUSE_S)
         return self._unanswered < 2
 

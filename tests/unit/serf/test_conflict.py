@@ -110,6 +110,14 @@ def test_alone_with_a_rival_that_goes_by_itself_nobody_else_goes():
     assert bench.takes(NameLost) == []
 
 
+def test_votes_without_voters_that_are_far_apart_do_not_add_up():
+    bench = SerfBench()
+    for _ in range(4):
+        rival(bench, LOWER)
+        bench.runs_until(bench.now + 3600.0)
+    assert bench.takes(NameLost) == []
+
+
 def test_one_vote_at_a_time():
     bench = SerfBench()
     for _ in range(5):
