@@ -133,11 +133,12 @@ class KeyManager:
 
     def _begin(self, command: ChangeKeys, now: float, out: list[Effect]) -> None:
         asked = [member.name for member in self._lower.members if member.is_up]
-        outcome = KeyOutcome(len(asked))
+        outcome, missing = KeyOutcome(len(asked)), set(asked)
 
         def answered(answer: QueryAnswer, now: float, out: list[Effect]) -> None:
             _count(answer, outcome)
-            if outcome.responses >= outcome.nodes:
+            missing.discard(answer.source)
+            if not missing:
                 self._queries.stop(answer.ltime, now)
 
         def over(heard: QueryOutcome, now: float, out: list[Effect]) -> None:
@@ -182,6 +183,6 @@ def _count(answer: QueryAnswer, outcome: KeyOutcome) -> None:
 def _failure(outcome: KeyOutcome) -> str:
     if outcome.errors:
         return f"{outcome.errors}/{outcome.nodes} nodes reported failure"
-    if outcome.responses < outcome.nodes:
-        return f"{outcome.responses}/{outcome.nodes} nodes reported success"
+    if outcome.silent:      # whoever else has answered
+        return f"{outcome.nodes - len(outcome.silent)}/{outcome.nodes} nodes reported success"
     return ""

@@ -146,6 +146,16 @@ def test_a_change_is_over_when_everybody_did_it():
     assert bench.replies() == [Reply(5, KeyOutcome(2, 2, done=["me", "bea"]))] and keys(bench) == [ONE, TWO]
 
 
+def test_the_answer_of_a_stranger_takes_nobodys_place():
+    bench = node(ONE)
+    bench.asks(ChangeKeys(5, "install", TWO))
+    answers(bench, "stranger", KeyResponse(True))
+    assert bench.replies() == []
+    bench.runs_until(bench.now + 10.0)
+    reply = bench.replies()[0]
+    assert reply.error == "1/2 nodes reported success" and reply.result.silent == ["bea"]
+
+
 def test_a_listing_counts_on_how_many_nodes_a_key_is():
     bench = node(ONE)
     bench.asks(ChangeKeys(5, "list"))
