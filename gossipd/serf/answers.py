@@ -32,7 +32,7 @@ from gossipd.wire.reasons import BAD_TYPE
 
 INTERNAL = "_serf_"                 # names that users never see
 IDS_IN_SLOT_MAX = 1024              # queries of one Lamport time; further ones are dropped (§18.7)
-PENDING_MAX = 4096                  # queries that may still be answered
+PENDING_MAX = 4096                  # queries that are remembered for users; beyond, answered ones go first, then the oldest
 TIMEOUT_MAX_S = 3600.0              # of a query, whatever it says (§18.14)
 RELAY_PROTOCOL = 5                  # a member's memberlist ProtocolMax from which on it relays
 STRANGERS_PER_S, STRANGERS_MOST = 10.0, 50.0
@@ -49,7 +49,6 @@ class Question:
     query: QueryMessage
     to: Address | None              # where the answer goes; None: nowhere
     deadline: float                 # seconds, monotonic
-    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,8 @@ class Answers:
         self.may_answer: Callable[[QueryEvent], bool] = _perhaps
         self.minimum = 0 if restored is None else min(restored + 1, clock.time)
         self._ring: dict[int, tuple[int, dict[int, None]]] = {}     # slot -> Lamport time, query ids
-        self._questions: dict[int, Question] = {}
+        self._questions: dict[int, Question] = {}                   # that users may answer
+        self._answered: dict[int, None] = {}                        # until their deadlines
         self._ids = 0
         self._strangers = Allowance(STRANGERS_PER_S, STRANGERS_MOST)
         self._relayed = Allowance(RELAYS_PER_S, RELAYS_MOST)
@@ -105,11 +105,12 @@ class Answers:
         return True
 
     def _take(self, query: QueryMessage, now: float, out: list[Effect]) -> None:
-        question = self._remember(query, now)
+        question = self._question(query, now)
         if query.name.startswith(INTERNAL):
             self._ack(question, False, now, out)
             self._internal(question, now, out)
             return
+        self._remember(question, now)
         event = QueryEvent(question.id, query.name, query.payload, query.ltime, query.source_node, question.deadline)
         self._ack(question, bool(query.flags & ACK_FLAG) and not self.may_answer(event), now, out)
         out.append(Emit(event))
@@ -120,45 +121,53 @@ class Answers:
             local = self._lower.config.name
             self._send(question, QueryResponse(query.ltime, query.id, local, ACK_FLAG, None, no_answer), now, out)
 
-    def _remember(self, query: QueryMessage, now: float) -> Question:
+    def _question(self, query: QueryMessage, now: float) -> Question:
         self._ids += 1
         timeout_s = min(max(query.timeout_ns / 1e9, 0.0), TIMEOUT_MAX_S)
         try:
             to = address_of(query.addr, query.port) if query.port else None
         except WireError:
             to = None
-        question = Question(self._ids, query, to, now + timeout_s)
-        if timeout_s > 0 and len(self._questions) < PENDING_MAX:
-            self._questions[question.id] = question
-            self._timers.set(AnswerOver(question.id), question.deadline)
-        return question
+        return Question(self._ids, query, to, now + timeout_s)
+
+    def _remember(self, question: Question, now: float) -> None:
+        if question.deadline <= now:
+            return
+        if len(self._questions) + len(self._answered) >= PENDING_MAX:
+            oldest = next(iter(self._answered or self._questions))
+            self._timers.cancel(AnswerOver(oldest))
+            self.over(oldest)
+        self._questions[question.id] = question
+        self._timers.set(AnswerOver(question.id), question.deadline)
 
     def over(self, id: int) -> None:
-        del self._questions[id]
+        self._questions.pop(id, None)
+        self._answered.pop(id, None)
 
     # answering
 
     def respond(self, id: int, payload: bytes | None, now: float, out: list[Effect]) -> None:
         """A user's answer. Raises CommandError if it is too large, late, or not the first."""
+        if id in self._answered:
+            raise CommandError("response already sent")
         question = self._questions.get(id)
         if question is None:
             raise CommandError("response is past the deadline")
         self.answer(question, payload, now, out)
+        self._answered[id] = None
+        del self._questions[id]
 
     def answer(self, question: Question, payload: bytes | None, now: float, out: list[Effect]) -> None:
         response = QueryResponse(question.query.ltime, question.query.id, self._lower.config.name, 0, payload or None)
         self.check_size(response)
-        if question.answered:
-            raise CommandError("response already sent")
         if now > question.deadline:
             raise CommandError("response is past the deadline")
         self._send(question, response, now, out)
-        question.answered = True
 
     def decline(self, id: int, now: float, out: list[Effect]) -> None:
         """Nobody here will answer, after all: another ack says so, which Serf takes for a repetition."""
         question = self._questions.get(id)
-        if question is not None and not question.answered and now <= question.deadline:
+        if question is not None and now <= question.deadline:
             self._ack(question, True, now, out)
 
     @property
