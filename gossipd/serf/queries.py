@@ -13,7 +13,7 @@ from gossipd.errors import CommandError
 from gossipd.serf.answers import INTERNAL
 from gossipd.serf.config import SerfConfig
 from gossipd.serf.lamport import LamportClock
-from gossipd.serf.members import ALIVE, Roster
+from gossipd.serf.members import ALIVE, LEAVING, Roster, SerfMember
 from gossipd.serf.messages import ACK_FLAG, QueryMessage, QueryResponse, encode_query
 from gossipd.serf.queryfilters import Filters, encode_filters
 from gossipd.serf.tags import decode_tags
@@ -24,6 +24,7 @@ QUERIES_SINCE = 4                   # the first protocol version that may start 
 PING = "_serf_ping"                 # the one internal query that users may start
 SOURCES_MIN = 64                    # answers taken at least, however small the cluster
 TIMEOUT_MAX_S = 3600.0
+WORK_MAX = 100_000                  # steps of one expression over all members, to know whom it asks: about 25 ms
 
 OnAnswer = Callable[[QueryAnswer, float, list[Effect]], None]
 OnOver = Callable[[QueryOutcome, float, list[Effect]], None]
@@ -32,7 +33,7 @@ OnOver = Callable[[QueryOutcome, float, list[Effect]], None]
 @dataclass(slots=True)
 class Ask:
     """What to ask whom. `early`: it is over when everybody asked has answered, has said in the ack that nobody there
-    will, or has acked a ping."""
+    will, or has acked a ping; at its deadline if we cannot tell who is asked."""
 
     name: str
     payload: bytes | None = None
@@ -130,11 +131,12 @@ class Queries:
             filters=encode_filters(ask.nodes, ask.tags), flags=ACK_FLAG if ask.ack else 0,
             relay_factor=ask.relay_factor)
 
-    def _who(self, query: QueryMessage) -> list[str]:
-        """The live members that the filters let pass, as far as we know."""
-        filters, local = Filters(query.filters), self._lower.config.name
-        return [name for name, member in self._roster.table.items() if member.status is ALIVE
-                and filters.match(name, self._tags() if name == local else decode_tags(member.record.meta))]
+    def _who(self, query: QueryMessage) -> list[str] | None:
+        """The members in operation that the filters let pass; None if other nodes may read a filter otherwise."""
+        filters, local = Filters(query.filters, WORK_MAX), self._lower.config.name
+        names = [name for name, member in self._roster.table.items() if _runs(member)
+                 and filters.match(name, self._tags() if name == local else decode_tags(member.record.meta))]
+        return None if filters.uncertain else names
 
     def on_response(self, response: QueryResponse, now: float, out: list[Effect]) -> None:
         """Late ones, strangers' ones and repetitions are nothing special: relays make them."""
@@ -172,3 +174,8 @@ class Queries:
     def over(self, ltime: int, now: float, out: list[Effect]) -> None:
         running = self._running.pop(ltime)
         running.on_over(running.outcome(), now, out)
+
+
+def _runs(member: SerfMember) -> bool:
+    """Who is said to be leaving answers until it has gone."""
+    return member.status is ALIVE or (member.status is LEAVING and member.record.is_up)

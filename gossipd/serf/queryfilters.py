@@ -28,7 +28,10 @@ def encode_filters(nodes: Iterable[str], tags: Mapping[str, str]) -> list[bytes]
 class Filters:
     """All of them must pass. What cannot be understood does not pass; nothing raises."""
 
-    def __init__(self, filters: Iterable[bytes] | None) -> None:
+    def __init__(self, filters: Iterable[bytes] | None, work_max: int = WORK_MAX) -> None:
+        """`work_max`: of each expression, over the life of this."""
+        self._work_max = work_max
+        self.uncertain = False      # others may take what was refused here, so far
         self._names: list[dict[str, None]] = []
         self._tags: list[tuple[str, Regex]] = []
         self._never = False
@@ -36,7 +39,7 @@ class Filters:
             try:
                 self._add(one)
             except (WireError, RegexError):
-                self._never = True
+                self._never = self.uncertain = True
                 return
 
     def match(self, name: str, tags: Mapping[str, str]) -> bool:
@@ -46,6 +49,7 @@ class Filters:
         try:
             return all(regex.search(tags.get(tag, "")) for tag, regex in self._tags)
         except RegexError:      # too much work
+            self.uncertain = True
             return False
 
     def _add(self, one: bytes) -> None:
@@ -59,7 +63,7 @@ class Filters:
         pattern = take_str(fields, b"Expr")
         if len(pattern) > PATTERN_CHARS_MAX:
             raise RegexError("expression too long")
-        self._tags.append((take_str(fields, b"Tag"), Regex(pattern, WORK_MAX)))
+        self._tags.append((take_str(fields, b"Tag"), Regex(pattern, self._work_max)))
 
 
 def _names(body: bytes) -> dict[str, None]:

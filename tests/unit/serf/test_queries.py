@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from gossipd.commands import Decline, QueryAnswer, QueryOutcome, Respond, StartQuery
 from gossipd.effects import Part, Reply
 from gossipd.errors import CommandError, WireError
 from gossipd.events import QueryEvent
+from gossipd.serf.answers import PENDING_MAX
 from gossipd.serf.messages import (
     ACK_FLAG,
     NO_BROADCAST_FLAG,
+    LeaveIntent,
     QueryMessage,
     QueryResponse,
     Relay,
     decode,
+    encode_conflict_answer,
+    encode_leave,
     encode_query,
     encode_relay,
     encode_response,
 )
-from gossipd.serf.queryfilters import encode_filters
+from gossipd.serf.queryfilters import Filters, encode_filters
+from gossipd.serf.tags import decode_tags
 from tests.support.serf import SerfBench
 from tests.unit.serf.vectors import load
 
@@ -150,6 +157,30 @@ def test_a_query_that_waits_for_ever_is_forgotten_after_an_hour():
     with pytest.raises(CommandError):
         bench.asks(Respond(9, 1, b"late"))
     assert bench.serf.next_deadline() == float("inf")
+
+
+def test_among_very_many_open_queries_the_newest_may_be_answered_and_answered_ones_are_forgotten_first():
+    bench = with_peers("bea")
+    for id in range(PENDING_MAX):
+        bench.hears(query_of(bench, "bea", ltime=1 + id // 1000, id=id, timeout_ns=3600 * 10**9))
+    numbers = [event.id for event in bench.events()]
+    bench.asks(Respond(1, numbers[9], b"1"))
+    for id in (1, 2):
+        bench.hears(query_of(bench, "bea", ltime=9, id=id))
+    for number in (numbers[1], *(event.id for event in bench.events())):
+        bench.asks(Respond(1, number, b"1"))
+    with pytest.raises(CommandError, match="past the deadline"):
+        bench.asks(Respond(1, numbers[0], b"1"))
+    assert len(bench.sends()) == 4
+    bench.runs_until(bench.now + 3600.0)
+
+
+def test_no_user_answers_an_internal_query():
+    bench = with_peers("bea")
+    bench.hears(query_of(bench, "bea", name="_serf_conflict", payload=b"me"))
+    with pytest.raises(CommandError):
+        bench.asks(Respond(1, 1, encode_conflict_answer(None)))
+    assert bench.sends() == []
 
 
 def test_a_query_for_others_is_passed_on_and_nothing_else():
@@ -393,6 +424,46 @@ def test_an_early_question_to_nobody_is_over_at_once():
     bench.asks(StartQuery(3, "load", tags={"role": "nosuch"}, early=True))
     bench.runs_until(bench.now)
     assert bench.replies() == [Reply(3, QueryOutcome([], [], []))]
+
+
+@pytest.mark.parametrize("tags", [{"role": r"\p{Latin}"}, {"role": "b{1000}?" * 11}, {f"t{n}": "" for n in range(9)}],
+                         ids=["another engine's", "too large", "too many"])
+def test_an_early_question_that_only_others_may_understand_lasts_until_its_deadline(tags):
+    bench = with_peers("bea")
+    bench.asks(StartQuery(3, "load", tags=tags, early=True, timeout_s=1.0))
+    answers(bench, sent_query(bench), "bea", b"1")
+    bench.runs_until(bench.now + 0.9)
+    assert bench.replies() == [] and len(bench.takes(Part)) == 1
+    bench.runs_until(bench.now + 0.2)
+    assert bench.replies() == [Reply(3, QueryOutcome([], ["bea"], []))]
+
+
+def test_an_early_question_whose_expression_takes_work_waits_for_all_that_match():
+    bench, digits = SerfBench(), Random(1)
+    for number in range(250):
+        bench.joins(f"n{number}", {"id": f"{digits.getrandbits(128):032x}"})
+    ids = {name: decode_tags(member.record.meta) for name, member in bench.serf.roster.table.items()}
+    for expression in ("[02468ace].{6}[13579bdf]", "[a-f].*[0-9]{4}.{6}[a-f]{3}"):
+        filters = encode_filters([], {"id": expression})
+        matching = {name for name, tags in ids.items() if Filters(filters).match(name, tags)}
+        bench.asks(StartQuery(3, "load", tags={"id": expression}, early=True))
+        asked = list(bench.serf.asking._running.values())[-1].asked
+        assert matching and (asked is None or matching <= set(asked))
+
+
+def test_an_early_question_waits_for_who_is_leaving_until_it_has_gone():
+    bench = with_peers("bea", "cal")
+    for name in ("bea", "cal"):
+        bench.hears(encode_leave(LeaveIntent(5, name)))
+    bench.gossips()
+    bench.asks(StartQuery(3, "load", nodes=["bea", "cal"], early=True))
+    query = next(q for q in map(decode, bench.gossips()) if isinstance(q, QueryMessage))
+    answers(bench, query, "bea", b"1")
+    bench.runs_until(bench.now + 0.1)
+    assert bench.replies() == []
+    bench.leaves("cal")
+    bench.runs_until(bench.now)
+    assert bench.replies() == [Reply(3, QueryOutcome([], ["bea"], ["cal"]))]
 
 
 @pytest.mark.parametrize(("command", "settings", "complaint"), [
