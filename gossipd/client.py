@@ -32,7 +32,7 @@ __all__ = [
     "Member", "Query", "Sighting", "TimedOut", "Unreachable",
 ]
 
-DEFAULT_TIMEOUT_S = 10.0
+DEFAULT_TIMEOUT_S = 15.0        # a leave may take 11 s, keys of 9999 nodes 12.8 s
 QUERY_TIMEOUT_MAX_S = 60.0      # of one that leaves it to the daemon: 3.2 s for 9 nodes, 12.8 s for 9999
 READ_BYTES = 1 << 16
 DENIED = "Permission denied: "      # gossipd's word on the unix socket for what this user may not do
@@ -51,7 +51,7 @@ class ConnectionLost(ClientError):
 
 
 class TimedOut(ClientError):
-    """No answer in time. What was asked for may still happen."""
+    """No answer in time. What was asked for may still happen. If it was a call's, that ends the connection."""
 
 
 class JoinFailed(ClientError):
@@ -265,11 +265,15 @@ class Client:
     ) -> tuple[str, dict[str, Any]]:
         """Error and body of the reply. An error may come with a body too, but for a missing key (spec rpc T1, T2)."""
         self._set_timeout(self.timeout_s)
-        seq = self._write(command, body)
-        self.greet()
-        error = self._error_of(seq)
-        wanted = body_wanted and error != "Authentication required" and not error.startswith(DENIED)
-        return error, self._read() if wanted else {}
+        try:
+            seq = self._write(command, body)
+            self.greet()
+            error = self._error_of(seq)
+            wanted = body_wanted and error != "Authentication required" and not error.startswith(DENIED)
+            return error, self._read() if wanted else {}
+        except TimedOut:
+            self.close()        # the next call would take this one's late answer for its own
+            raise
 
     def greet(self) -> None:
         """Find out now whether the daemon lets us in, instead of with the first call."""
@@ -290,6 +294,7 @@ class Client:
         return self._seq
 
     def _send(self) -> None:
+        self._check_open()
         try:
             self._socket.settimeout(self._time_left())
             self._socket.sendall(self._unsent)
@@ -315,6 +320,7 @@ class Client:
             raise ClientError(f"{self.address}: what answers there is not gossipd or Serf") from None
 
     def _receive(self) -> None:
+        self._check_open()
         try:
             self._socket.settimeout(self._time_left())
             data = self._socket.recv(READ_BYTES)
@@ -327,6 +333,10 @@ class Client:
         if not data:
             raise ConnectionLost(f"{self.address}: the daemon closed the connection")
         self._reader.feed(data)
+
+    def _check_open(self) -> None:
+        if self._socket.fileno() < 0:
+            raise ConnectionLost(f"{self.address}: this connection was closed, as one is after a call that timed out")
 
     def _set_timeout(self, timeout_s: float | None) -> None:
         self._deadline = None if timeout_s is None else monotonic() + timeout_s

@@ -10,6 +10,7 @@ import pytest
 from gossipd.client import Client, ClientError, ConnectionLost, JoinFailed, Member, TimedOut, Unreachable
 from gossipd.commands import ChangeKeys, KeyOutcome, QueryAnswer, QueryOutcome, Respond, StartQuery
 from gossipd.events import MemberEvent, QueryEvent, UserEvent
+from gossipd.rpc.plain import pack
 from gossipd.serf.coordinates import Coordinate
 from tests.unit.ctl.daemon import a_daemon
 from tests.unit.rpc.fakes import FakeBackend, a_member
@@ -105,6 +106,17 @@ def test_a_daemon_that_hangs_up_is_connection_lost(tmp_path):
 def test_a_daemon_that_does_not_answer_is_timed_out(tmp_path):
     with Client(a_server(tmp_path, b"\x82\xa5Error\xa0"), timeout_s=0.05) as client, pytest.raises(TimedOut):
         client.members()
+
+
+def test_after_a_call_that_timed_out_nothing_late_is_taken_for_an_answer(tmp_path):
+    late = pack({"Error": "", "Seq": 2})
+    with Client(a_server(tmp_path, pack({"Error": "", "Seq": 1}), late), timeout_s=0.05) as client:
+        client.greet()
+        with pytest.raises(TimedOut):
+            client.stats()
+        for _ in range(2):
+            with pytest.raises(ConnectionLost, match="timed out"):
+                client.members()
 
 
 def test_a_port_that_is_no_number_is_unreachable():
