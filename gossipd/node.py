@@ -209,6 +209,12 @@ class Node:
         """Asked before a query is acked: is there anybody at this node who might answer it?"""
         self.serf.answers.may_answer = may_answer
 
+    def flush(self) -> list[Effect]:
+        """Before the node ends, however it ends: the events that are held back."""
+        out: list[Effect] = []
+        self.serf.flush(out)
+        return out
+
     @property
     def left(self) -> bool:
         """A graceful leave is complete."""

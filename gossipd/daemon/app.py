@@ -152,6 +152,7 @@ async def serve(
     face.stopping(engine)
     for scope in (prober, gossiper, transport):
         scope.cancel()
+    engine.flush()
     await handlers.close()
     await rpc.close()
     log.info("stopped exit_code=%d", engine.life.exit_code)

@@ -190,6 +190,10 @@ class Engine:
         self._carry_out(out)
         self._follow()
 
+    def flush(self) -> None:
+        """The end is near: listeners hear of what is still held back."""
+        self._carry_out(self.node.flush())
+
     # --- requests: the Backend of rpc sessions -----------------------------------------------------------------------
 
     def submit(

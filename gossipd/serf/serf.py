@@ -220,11 +220,15 @@ class Serf:
                 case QueueCheckDue():
                     self._queues.check(now, out)
                 case Departed():
-                    self._coalescer.quiet(out)      # nothing comes after this
-                    self._user_coalescer.quiet(out)
+                    self.flush(out)
                     self.actions.departed(out)
                 case PauseOver():
                     self.conflict.pause_over(out)
+
+    def flush(self, out: list[Effect]) -> None:
+        """Tell the events that are held back: nothing comes after this."""
+        self._coalescer.quiet(out)
+        self._user_coalescer.quiet(out)
 
     # Upper: what the membership layer tells and asks
 

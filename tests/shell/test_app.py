@@ -31,6 +31,7 @@ from gossipd.daemon.app import Sockets
 from gossipd.daemon.life import EXIT_LEFT, EXIT_STOPPED
 from gossipd.daemon.net import bind_gossip
 from gossipd.errors import GossipdError
+from gossipd.hooks import parse_spec
 from tests.support.virtual import in_real_time
 
 FAST = {"serf.leave_propagate_delay_s": 0.01}
@@ -92,6 +93,19 @@ async def test_a_daemon_leaves_on_int(tmp_path):
     async with running(a_config(tmp_path)) as outcome:
         os.kill(os.getpid(), signal.SIGINT)
     assert outcome.code == EXIT_LEFT
+
+
+@in_real_time
+async def test_handlers_hear_of_what_was_held_back_when_a_daemon_stops(tmp_path):
+    out = tmp_path / "out"
+    hook = parse_spec(f"user=cat >>{out}; echo >>{out}")
+    config = replace(a_config(tmp_path, hooks=tuple(hook)),
+                     core={"serf.user_period_s": 60.0, "serf.user_quiescent_s": 60.0})
+    async with running(config):
+        for payload in (b"first", b"held"):
+            await ask(config, "event", {"Name": "deploy", "Payload": payload, "Coalesce": True})
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert out.read_text().split() == ["first", "held"]
 
 
 @in_real_time
