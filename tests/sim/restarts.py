@@ -97,6 +97,24 @@ def rolling_blackout(run: Run) -> None:
     run.agree(10.0)
 
 
+def split_down(run: Run) -> None:
+    """A split cluster goes down, each half having seen the other fail: back on a whole network it is one cluster."""
+    world = _with_snapshots(run)
+    names = list(world.hosts)
+    world.split(names[::2], names[1::2])
+    world.run_for(60.0)
+    seen = {status_at(world.hosts[one], other) for one in names[::2] for other in names[1::2]}
+    run.expect(seen == {"failed"}, f"the halves see each other {seen}")
+    for name in names:
+        world.crash(name)
+    world.heal()
+    world.run_for(1.0)
+    for name in names:
+        world.at(world.now + 2.0 * world.rng.random(), restart_from_disk, world, name)
+    world.run_for(2.0)
+    run.facts["whole_again_after_s"] = run.agree(run.seconds)
+
+
 # disputed names
 
 

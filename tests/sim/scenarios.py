@@ -48,6 +48,7 @@ SCENARIOS: dict[str, Scenario] = {
     "clocks-kept": Scenario(restarts.clocks_kept, nodes=10, seconds=60.0),
     "all-down": Scenario(restarts.all_down, nodes=20, seconds=60.0),
     "rolling-blackout": Scenario(restarts.rolling_blackout, nodes=12, seconds=120.0),
+    "split-down": Scenario(restarts.split_down, nodes=12, seconds=60.0),
     "namesake": Scenario(restarts.namesake, nodes=10, seconds=60.0),
     "namesakes-meet": Scenario(restarts.namesakes_meet, nodes=12, seconds=120.0),
     "namesakes-alone": Scenario(restarts.namesakes_alone, nodes=2, seconds=60.0),

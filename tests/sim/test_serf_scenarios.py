@@ -95,6 +95,11 @@ def test_a_cluster_that_went_down_one_by_one_comes_back_by_its_snapshots(seed: i
     played("rolling-blackout", seed=seed)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_two_halves_that_had_seen_each_other_fail_come_back_as_one_cluster(seed: int) -> None:
+    assert number(played("split-down", seed=seed), "whole_again_after_s") < 20.0
+
+
 # names
 
 
