@@ -440,7 +440,8 @@ def _status_times(part: bytes) -> dict[str, int]:
 
 
 def _names(part: bytes) -> list[str]:
-    return [_text(unpack_plain(name)) for name in split_list(part, MEMBERS_MAX)]
+    names = [_binary(unpack_plain(name)) for name in split_list(part, MEMBERS_MAX)]
+    return [_text(name) for name in names if len(name) <= NAME_MAX]
 
 
 def _slots(part: bytes) -> list[EventSlot]:

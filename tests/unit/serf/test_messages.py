@@ -119,6 +119,13 @@ def test_an_implausible_time_in_a_push_pull_spoils_nothing_else():
     assert state.status_ltimes == {"b": 7}
 
 
+def test_names_longer_than_any_member_has_are_left_out_of_a_push_pull():
+    names = ["bea", "x" * 4_000_000, "\U0001f600" * 200]
+    state = m.PushPullState(1, dict.fromkeys(names, 1), names, 1, 1)
+    read = m.decode_push_pull(m.encode_push_pull(state))
+    assert list(read.status_ltimes) == read.left == ["bea"]
+
+
 def test_a_push_pull_field_larger_than_its_bound_is_refused_unbuilt():
     bomb = b"\x02\x81\xabLeftMembers\xdd" + (1 << 22).to_bytes(4, "big") + b"\xc0" * (1 << 22)
     with pytest.raises(WireError, match="too large"):
