@@ -18,7 +18,7 @@ from gossipd.serf.messages import (
     encode_push_pull,
     encode_user_event,
 )
-from gossipd.serf.userevents import EVENTS_IN_SLOT_MAX
+from gossipd.serf.userevents import EVENTS_IN_SLOT_MAX, RING_BYTES_MAX
 from gossipd.timers import TimerQueue
 from tests.support.serf import SerfBench
 from tests.unit.serf.vectors import load
@@ -207,6 +207,34 @@ def test_of_a_very_long_history_peers_get_the_newest_that_they_take():
     state = bench.serf.local_state(False)
     slots = decode_push_pull(state).events
     assert len(state) < EVENTS_BYTES_MAX and slots[-1].ltime == 512 and len(slots) > 100
+
+
+def test_a_long_history_of_names_of_wide_characters_is_one_that_peers_take():
+    bench = SerfBench()
+    for number in range(1700):
+        bench.hears(event(600 + number % 500, "\U0001f600" * 2300 + str(number)))
+    state = bench.serf.local_state(False)
+    assert len(state) < EVENTS_BYTES_MAX and decode_push_pull(state).events[-1].ltime == 1099
+
+
+def test_sizes_in_a_push_pull_are_bytes():
+    bench = SerfBench()
+    slots = [EventSlot(4, [("\U0001f600" * 2305, None)]), EventSlot(5, [("good", None)])]
+    bench.serf.merge_remote_state(encode_push_pull(PushPullState(1, {}, [], 6, 1, slots)), False, bench.now, bench.out)
+    assert bench.told() == ["user:good:@5 cc=false"]
+
+
+def test_very_much_is_forgotten_oldest_first_and_then_no_news():
+    bench, per_time = SerfBench(), 10
+    count = RING_BYTES_MAX // (9000 * per_time)
+    for ltime in range(1, count + 20):
+        for number in range(per_time):
+            assert bench.hears(event(ltime, f"e{number}", bytes(9000)))
+    ring = bench.serf.events._ring.values()
+    assert RING_BYTES_MAX * 0.9 < sum(len(slot.events) * 9000 for slot in ring) < RING_BYTES_MAX
+    assert not bench.hears(event(1, "e0", bytes(9000))) and not bench.hears(event(count + 19, "e0", bytes(9000)))
+    bench.hears(event(count + 600, "later"))
+    assert bench.hears(event(count + 601, "e0", bytes(9000)))
 
 
 def test_nested_arrays_in_a_peers_history_are_refused_before_they_are_built():
