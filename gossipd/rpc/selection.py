@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 from gossipd.events import MemberInfo
-from gossipd.regex import Regex
+from gossipd.regex import Regex, RegexError
 from gossipd.rpc.records import SUSPECT
+
+TAGS_MAX = 16
+"""Expressions on tags in one request."""
+INSTRUCTIONS_MAX = 20_000
+"""Of all expressions of one request together: about 20 ms to compile."""
+
+
+class _Compiler:
+    def __init__(self) -> None:
+        self._room = INSTRUCTIONS_MAX
+
+    def compile(self, expression: str) -> Regex:
+        regex = Regex(f"^{expression}$")
+        self._room -= regex.size
+        if self._room < 0:
+            raise RegexError("expressions too large together")
+        return regex
 
 
 def select_members(
@@ -14,9 +31,12 @@ def select_members(
 
     In gossipd's own view a member under suspicion is both "alive" and "suspect".
     """
-    by_tag = [(tag, Regex(f"^{expression}$")) for tag, expression in tags.items()]
-    by_status = Regex(f"^{status}$") if status else None
-    by_name = Regex(f"^{name}$") if name else None
+    if len(tags) > TAGS_MAX:
+        raise RegexError(f"more than {TAGS_MAX} tags")
+    compiler = _Compiler()
+    by_tag = [(tag, compiler.compile(expression)) for tag, expression in tags.items()]
+    by_status = compiler.compile(status) if status else None
+    by_name = compiler.compile(name) if name else None
 
     def selected(member: MemberInfo) -> bool:
         if by_name is not None and not by_name.search(member.name):

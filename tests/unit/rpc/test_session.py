@@ -156,6 +156,20 @@ def test_an_expression_that_re2_refuses_closes_without_a_reply(expression):
     assert client.session.closed and client.notices
 
 
+@pytest.mark.parametrize("tags", [{f"t{n}": "x" for n in range(17)}, {f"t{n}": "(?:a?){900}" * 4 for n in range(4)}],
+                         ids=["many", "large"])
+def test_many_or_large_expressions_close_without_a_reply(tags):
+    client = Client()
+    assert client.ask({"Command": "members-filtered", "Seq": 1}, {"Tags": tags}) == []
+    assert client.session.closed and client.notices
+
+
+def test_as_many_expressions_as_anybody_needs_are_taken():
+    tags = {f"t{n}": "|x[a-z]*" for n in range(16)}
+    reply = Client().ask({"Command": "members-filtered", "Seq": 1}, {"Tags": tags, "Status": "alive", "Name": ".*"})
+    assert names(reply) == ["alpha", "beta", "gamma"]
+
+
 def test_the_own_view_shows_what_only_gossipd_knows():
     suspect = a_member("gamma", 13, state="suspect", incarnation=4, changed=10.0, reason="beta: no ack", rtt_s=0.5)
     backend = FakeBackend([a_member("alpha", 11, state="alive"), suspect])
