@@ -19,13 +19,18 @@ USER = "user"
 QUERY = "query"
 KINDS = (ANY, MEMBER_JOIN, MEMBER_LEAVE, MEMBER_FAILED, MEMBER_UPDATE, MEMBER_REAP, USER, QUERY)
 
+FILTERS_MAX = 256       # different ones in one list; Serf takes any number
+
 EventFilter = tuple[str, str]
 """Kind and name. The name, of a user event or query, is "" for any."""
 
 
 def parse_filters(words: str) -> tuple[EventFilter, ...]:
     """`member-join,user:deploy` and the like; "" means everything. Raises CommandError with Serf's text."""
-    return tuple(parse_filter(word) for word in (words or ANY).split(","))
+    filters = tuple(dict.fromkeys(parse_filter(word) for word in (words or ANY).split(",")))
+    if len(filters) > FILTERS_MAX:
+        raise CommandError(f"More than {FILTERS_MAX} event filters")
+    return filters
 
 
 def parse_filter(word: str) -> EventFilter:

@@ -4,7 +4,7 @@ import pytest
 
 from gossipd.errors import CommandError
 from gossipd.events import MemberEvent, QueryEvent, UserEvent
-from gossipd.filters import parse_filters, wanted
+from gossipd.filters import FILTERS_MAX, parse_filters, wanted
 
 JOINED = MemberEvent("member-join")
 DEPLOY = UserEvent("deploy", None, 1, False)
@@ -31,3 +31,10 @@ def test_a_filter_list_lets_through_what_it_names(words, heard):
 def test_anything_else_is_refused_with_serfs_words(words):
     with pytest.raises(CommandError, match="^Invalid event filter$"):
         parse_filters(words)
+
+
+def test_a_list_is_bounded_and_repetitions_do_not_count():
+    many = [f"user:{number}" for number in range(FILTERS_MAX)]
+    assert len(parse_filters(",".join(many * 3))) == FILTERS_MAX
+    with pytest.raises(CommandError, match="More than 256"):
+        parse_filters(",".join([*many, "query"]))
