@@ -57,6 +57,8 @@ QUERIES_MAX = 256
 """Queries of one connection that may run at the same time."""
 UNANSWERED_MAX = 4096
 """Queries that one client may still answer; beyond, the oldest is forgotten."""
+EVERYTHING = parse_filters("*")
+"""What Serf's `monitor` follows, next to the log, and never answers."""
 LEVELS = {"TRACE": 0, "DEBUG": DEBUG, "INFO": INFO, "WARN": WARNING, "ERR": ERROR}
 
 
@@ -116,9 +118,9 @@ class Session(Connection):
 
     def may_answer(self, query: QueryEvent) -> bool:
         """Does the client get this query, and is it one that might answer?"""
-        if not self._streams or self._monitor is not None:      # Serf's `monitor` follows everything and never answers
-            return False
-        return any(stream.answers and wanted(stream.filters, query) for stream in self._streams.values())
+        monitors = self._monitor is not None
+        return any(stream.answers and wanted(stream.filters, query)
+                   and not (monitors and stream.filters == EVERYTHING) for stream in self._streams.values())
 
     def close(self) -> None:
         super().close()

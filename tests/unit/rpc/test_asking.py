@@ -180,6 +180,12 @@ def test_serfs_monitor_follows_everything_and_answers_nothing():
     assert not client.session.may_answer(LOAD)
 
 
+def test_who_follows_queries_may_answer_them_though_it_follows_the_log_too():
+    client = following("query")
+    client.ask({"Command": "monitor", "Seq": 2}, {"LogLevel": "INFO"})
+    assert client.session.may_answer(LOAD)
+
+
 # --- keys ---
 
 KEY_COMMANDS = {"install-key": "install", "use-key": "use", "remove-key": "remove"}
