@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 
 import pytest
 
-from gossipd.config.flags import FLAGS, parser
+from gossipd.config.flags import FLAGS, parse, parser
+from gossipd.config.schema import SETTINGS
+from gossipd.config.serfjson import READERS
+from gossipd.ctl.arguments import parse as parse_gossipctl
+from gossipd.ctl.help import EXIT_CODES
+from gossipd.ctl.table import COMMANDS
+from gossipd.daemon import life
+from gossipd.daemon import main as daemon
+from gossipd.paths import SYSTEM_SOCKET
+from gossipd.serfcli import main as serf
+from gossipd.serfcli.agent.flags import FLAGS as AGENT_FLAGS
+from gossipd.serfcli.table import ABOUT
 from tests.support.manual import MAN, PAGES
 from tests.support.require import need_program
 
@@ -29,6 +41,50 @@ def test_gossipds_page_has_every_flag_and_no_other():
 @pytest.mark.parametrize("flag", FLAGS)
 def test_gossipds_page_names_the_values_as_the_help_does(flag):
     assert f".It Fl {flag[1:]} Ar {FLAGS[flag][2]}\n" in (MAN / "gossipd.8").read_text()
+
+
+FROM_SERF = MAN / "gossipd-from-serf.7"
+WRONG_USAGE = 2     # argparse's
+
+
+def test_the_command_lines_for_those_who_come_from_serf_are_ones_that_the_programs_take():
+    lines = [shlex.split(line.partition(" > ")[0]) for line in re.findall(r"^\.Dl (.*)$", FROM_SERF.read_text(), re.M)]
+    assert {line[0] for line in lines} == {"gossipd", "gossipctl"}
+    for program, *argv in lines:
+        if program == "gossipd":
+            assert parse(argv).paths == ["/etc/serf/serf.json"]
+        else:
+            parse_gossipctl(argv)       # raises what it cannot read
+
+
+def test_commands_named_to_those_who_come_from_serf_exist():
+    text = FROM_SERF.read_text()
+    assert set(re.findall(r"Ql gossipctl (\S+)", text)) <= set(COMMANDS)
+    named = set(re.findall(r"Ql serf (\S+)", text))
+    assert named and named <= set(ABOUT)
+
+
+def test_flags_named_to_those_who_come_from_serf_exist():
+    flags = set(re.findall(r"Fl ([a-z0-9-]+)", FROM_SERF.read_text()))
+    assert flags - set(AGENT_FLAGS) == {"-check"}       # gossipd's own
+
+
+def test_settings_named_to_those_who_come_from_serf_exist():
+    ours = {f"{section}.{key}" for section, keys in SETTINGS.items() for key in keys}
+    named = set(re.findall(r"Cm ([a-z_.]+)", FROM_SERF.read_text()))
+    assert named and named <= ours | set(READERS)
+    assert SYSTEM_SOCKET in FROM_SERF.read_text()
+
+
+@pytest.mark.parametrize(("program", "codes"), [
+    ("serf", {serf.EXIT_OK, serf.EXIT_FAILED, serf.EXIT_UNKNOWN, serf.INTERRUPTED}),
+    ("gossipd", {life.EXIT_LEFT, life.EXIT_STOPPED, WRONG_USAGE, life.EXIT_NAME_LOST, daemon.EXIT_CONFIG}),
+    ("gossipctl", {int(code) for code, _ in EXIT_CODES}),
+])
+def test_those_who_come_from_serf_are_told_all_exit_codes_and_no_other(program, codes):
+    status = FROM_SERF.read_text().partition(".Sh EXIT STATUS\n")[2]
+    (listed,) = re.findall(rf"^\.Ss {program}\n(.*?)^\.El", status, re.M | re.S)
+    assert {int(code) for code in re.findall(r"^\.It (\d+)$", listed, re.M)} == codes
 
 
 @pytest.mark.parametrize("path", sorted(MAN.iterdir()), ids=lambda path: path.name)
