@@ -32,7 +32,7 @@ from gossipd.wire.reasons import BAD_TYPE
 
 INTERNAL = "_serf_"                 # names that users never see
 IDS_IN_SLOT_MAX = 1024              # queries of one Lamport time; further ones are dropped (§18.7)
-PENDING_MAX = 4096                  # queries that are remembered for users; beyond, answered ones go first, then the oldest
+PENDING_MAX = 4096                  # queries that users may answer; beyond, answered ones go first, then the oldest
 TIMEOUT_MAX_S = 3600.0              # of a query, whatever it says (§18.14)
 RELAY_PROTOCOL = 5                  # a member's memberlist ProtocolMax from which on it relays
 STRANGERS_PER_S, STRANGERS_MOST = 10.0, 50.0
