@@ -60,6 +60,8 @@ class Dialer:
             return None, "closed"
         except WireError as error:
             return None, str(error)
+        except MemoryError:
+            return None, "out of memory"
         return message, "" if message else "closed"
 
 

@@ -283,6 +283,8 @@ async def accept(listener: RpcListener, clients: Clients, nursery: trio.Nursery)
 async def serve(client: Client, clients: Clients) -> None:
     try:
         await client.run()
+    except MemoryError:
+        clients.engine.count("rpc client closed, out of memory")
     finally:
         del clients.connected[client]
 

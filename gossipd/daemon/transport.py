@@ -88,6 +88,9 @@ async def answer(
             return
     except trio.BrokenResourceError:
         return
+    except MemoryError:
+        engine.reject("out of memory", source)
+        return
     if reply:
         with suppress(trio.BrokenResourceError):
             await stream.send_all(reply)

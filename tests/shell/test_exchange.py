@@ -100,6 +100,18 @@ async def test_an_unusable_answer_is_reported_in_words():
 
 
 @in_virtual_time
+async def test_an_answer_for_which_there_is_no_memory_is_reported_in_words(monkeypatch):
+    def too_much(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("gossipd.wire.stream.StreamDecoder.feed", too_much)
+    async with a_caller() as caller:
+        caller.dial()
+        await caller.answer(encode(Ack(5)))
+        assert caller.node.exchanges == [(1, None, "out of memory")]
+
+
+@in_virtual_time
 async def test_other_errors_of_the_network_are_reported_in_words():
     async with a_caller() as caller:
         async def unreachable(to: Address) -> trio.abc.Stream:

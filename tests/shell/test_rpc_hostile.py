@@ -123,6 +123,24 @@ def test_idle_clients_stay_and_silent_ones_too_while_there_is_room(tmp_path):
 
 
 @in_real_time
+async def test_a_client_for_which_there_is_no_memory_is_closed_and_the_others_go_on(tmp_path, monkeypatch):
+    async with a_daemon(tmp_path) as daemon:
+        good, greedy = await daemon.caller(), await daemon.caller()
+        take = rpc_module.Session.receive
+
+        def too_much(session: Any, data: bytes, now: float) -> None:
+            if b"greedy" in data:
+                raise MemoryError
+            take(session, data, now)
+
+        monkeypatch.setattr(rpc_module.Session, "receive", too_much)
+        await greedy.stream.send_all(b"greedy")
+        with trio.fail_after(5.0):
+            assert await greedy.stream.receive_some(100) == b""
+        assert (await good.ask("stats"))["Error"] == ""
+
+
+@in_real_time
 async def test_clients_whose_machine_is_gone_are_noticed(tmp_path):
     """By keep-alive packets of TCP, every 15 s as Serf's agent sends them; there is no other limit on idle clients."""
     import socket

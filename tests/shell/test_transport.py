@@ -174,6 +174,21 @@ async def test_a_stream_cut_off_in_the_middle_is_counted_by_the_core():
 
 
 @in_virtual_time
+async def test_a_stream_for_which_there_is_no_memory_ends_and_the_others_go_on():
+    async with a_host() as host:
+        refuse = host.node.receive_stream
+
+        def too_much(*arguments: object) -> tuple[bytes, list[object]]:
+            host.node.receive_stream = refuse
+            raise MemoryError
+
+        host.node.receive_stream = too_much
+        host.node.stream_reply = b"ack"
+        assert [await host.ask(PING), await host.ask(PING)] == [b"", b"ack"]
+        assert host.engine.counters == {"out of memory": 1}
+
+
+@in_virtual_time
 async def test_a_thousand_silent_streams_do_not_keep_others_out():
     async with a_host() as host:
         silent = [await host.dial() for _ in range(1000)]
