@@ -54,7 +54,8 @@ def describe(hooks: tuple[Hook, ...]) -> dict[str, str]:
 def variables(event: Event, node: str, tags: Mapping[str, str]) -> dict[bytes, bytes]:
     """What the script finds in its environment besides the agent's own; `node` and `tags` are of this node.
 
-    Of tags whose names are the same once made fit for a variable, the last by name wins (in Serf any).
+    Without NULs, which no environment holds. Of tags whose names are the same once made fit for a variable, the last
+    by name wins (in Serf any).
     """
     found = {"SERF_EVENT": kind_and_name(event)[0], "SERF_SELF_NAME": node, "SERF_SELF_ROLE": tags.get(ROLE, "")}
     if isinstance(event, UserEvent):
@@ -63,7 +64,7 @@ def variables(event: Event, node: str, tags: Mapping[str, str]) -> dict[bytes, b
         found |= {"SERF_QUERY_NAME": event.name, "SERF_QUERY_LTIME": str(event.ltime)}
     for name in sorted(tags):
         found["SERF_TAG_" + variable_name(name)] = tags[name]
-    return {_raw(key): _raw(value) for key, value in found.items()}
+    return {_raw(key): _raw(value).replace(b"\0", b"") for key, value in found.items()}
 
 
 def variable_name(tag: str) -> str:

@@ -126,3 +126,8 @@ def test_tabs_and_newlines_of_members_are_escaped_and_nothing_else():
     event = MemberEvent("member-join", [member("a\tb\nc\\d\udcff", role="w\tx", k="1,2=\n")])
     assert standard_input(event) == \
         b"a\\tb\\nc\\d\xff\t192.0.2.11\tw\\tx\trole=w\\tx,k=1,2=\\n\n"
+
+
+def test_the_environment_holds_no_nul():
+    found = variables(UserEvent("a\0b", b"", 1, False), "bea", {"t\0": "\0x"})
+    assert (found[b"SERF_USER_EVENT"], found[b"SERF_TAG_T_"]) == (b"ab", b"x")
