@@ -28,11 +28,13 @@ class Kind(ABC):
 
 
 class Text(Kind):
+    """Without NULs, which neither paths nor environments hold."""
+
     def __init__(self, expected: str = "a string", bytes_max: int = 0) -> None:
         self.expected, self._bytes_max = expected, bytes_max
 
     def read(self, value: object) -> str:
-        if not isinstance(value, str) or (self._bytes_max and len(value.encode()) > self._bytes_max):
+        if not isinstance(value, str) or "\0" in value or (self._bytes_max and len(value.encode()) > self._bytes_max):
             raise ValueError(self.expected)
         return value
 

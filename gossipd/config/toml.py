@@ -34,6 +34,8 @@ class File(Source):
             raise ConfigError(f"{path}: is not UTF-8 text") from None
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{path}: {error}") from None
+        except RecursionError:
+            raise ConfigError(f"{path}: is nested too deep") from None
 
     def where(self, section: str, key: str = "", table: int = 0) -> str:
         line = find_line(self._text, section, key, table)

@@ -117,6 +117,17 @@ def test_a_contradiction_names_the_file_that_completed_it(tmp_path):
         load([str(file)])
 
 
+def test_a_file_nested_too_deep_is_refused_by_name(tmp_path):
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 100_000)
+    with pytest.raises(ConfigError, match=r"deep\.toml: is nested too deep"):
+        load([str(tmp_path / "deep.toml")])
+
+
+def test_texts_hold_no_nul():
+    assert [line.partition(": ")[0] for line in errors({"node": {"name": "a\0b"}, "snapshot": {"path": "/a\0b"}})] == [
+        "node.name", "snapshot.path"]
+
+
 def test_what_is_not_toml_is_refused_with_its_line(tmp_path):
     file = tmp_path / "x.toml"
     file.write_text("[node]\nname =\n")
