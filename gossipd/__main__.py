@@ -9,6 +9,13 @@ gc.disable()    # until the daemon runs: start-up makes no garbage worth looking
 
 
 def main() -> int:
+    try:
+        return _main()
+    except KeyboardInterrupt:
+        return 1        # before there was anything to end
+
+
+def _main() -> int:
     if sys.argv[0].rpartition("/")[2] == "serf":
         from gossipd.serfcli.main import run
 

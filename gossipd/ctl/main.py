@@ -21,6 +21,10 @@ INTERRUPTED = 130           # 128 + SIGINT, as shells have it
 
 
 def main(argv: list[str] | None = None) -> int:
+    if sys.stdout is None:      # closed: not writable, as whoever writes will see
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     sys.stdout.reconfigure(errors="backslashreplace")   # type: ignore[union-attr]
     sys.stderr.reconfigure(errors="backslashreplace")   # type: ignore[union-attr]
     argv = sys.argv[1:] if argv is None else argv

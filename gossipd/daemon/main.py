@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +21,7 @@ FILES_WANTED = 4096
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0 after a graceful leave, 78 for bad settings, 2 for bad flags (SystemExit), else 1."""
+    open_standard_files()
     gc.disable()        # start-up makes no garbage worth looking for, and looking costs 3 ms
     arguments = parse(sys.argv[1:] if argv is None else argv)
     try:
@@ -39,6 +41,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_FAILED      # before the signal handlers were there
+
+
+def open_standard_files() -> None:
+    """What we were started without leads nowhere: else the next files to be opened would get these numbers."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
 def check(config: Config) -> None:

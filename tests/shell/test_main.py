@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gossipd.__main__ import main as load_and_run
 from gossipd.daemon.gossiper import JOINS_MAX, SYNCS_MAX
 from gossipd.daemon.guests import STREAMS_MAX
 from gossipd.daemon.main import EXIT_CONFIG, main
@@ -45,6 +46,24 @@ def test_signals_end_the_process_with_their_exit_code(gossipd, tmp_path, number,
         _, log = process.communicate(timeout=20)
     assert process.returncode == code
     assert "node ann at 127.0.0.1:" in log and f"stopped exit_code={code}" in log
+
+
+def test_a_daemon_without_standard_files_runs(gossipd, tmp_path):
+    close = 'exec "$@" <&- >&- 2>&-'
+    with subprocess.Popen(["/bin/sh", "-c", close, "sh", *gossipd], cwd=ROOT) as process:
+        wait_for(str(tmp_path / "rpc.sock"), process)
+        files = [os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    assert files == ["/dev/null"] * 3
+
+
+def test_an_interrupt_while_the_program_loads_is_no_traceback(monkeypatch):
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gossipd.daemon.main.main", interrupted)
+    assert load_and_run() == 1
 
 
 def test_a_bind_error_is_one_clear_line(gossipd):

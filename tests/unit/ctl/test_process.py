@@ -44,6 +44,13 @@ def test_a_full_disk_is_an_error_in_one_line(daemon):
         assert process.stderr.read() == "gossipctl: cannot write: No space left on device\n"
 
 
+def test_a_closed_stdout_is_an_error_in_one_line(daemon):
+    closed = ["/bin/sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-I", str(LAUNCHER)]
+    done = subprocess.run(
+        [*closed, "members", "--rpc-socket", daemon.path], stderr=subprocess.PIPE, text=True, timeout=10)
+    assert (done.returncode, done.stderr) == (1, "gossipctl: cannot write: Bad file descriptor\n")
+
+
 def test_the_launcher_answers(daemon):
     process = start(daemon, "members", "-o", "name")
     assert process.communicate(timeout=10) == ("alpha\nbeta\ngamma\n", "") and process.returncode == 0
