@@ -27,6 +27,7 @@ from gossipd.serf.coordinates import Coordinate
 from gossipd.wire.messages import Message
 from gossipd.wire.stream import StreamDecoder
 
+CORES = str(os.cpu_count() or 1)
 COMMANDS_MAX = 4096                 # commands whose reply is still to come, save for queries;
 QUERIES_MAX = 2048                  # those may take an hour, and must not keep anything else from being done
 _NEVER_TOO_MANY = (Leave, Respond, Decline)     # there is one leave, and the others end at once
@@ -273,12 +274,11 @@ class Engine:
         own_numbers = {name: str(count) for name, count in sorted(counters.items())}
         if self.node.name_conflict:
             own_numbers["name_conflict"] = self.node.name_conflict
-        cores = str(os.cpu_count() or 1)
         return {
             "agent": {"name": self.node.name},
             "runtime": {
                 "os": "linux", "arch": platform.machine(), "version": f"gossipd {__version__}",
-                "max_procs": "1", "goroutines": "1", "cpu_count": cores,
+                "max_procs": "1", "goroutines": "1", "cpu_count": CORES,
             },
             "serf": self.node.stats(),
             "tags": dict(own.tags) if own else {},

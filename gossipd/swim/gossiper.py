@@ -24,7 +24,8 @@ BURST_BYTES_MAX = 4096          # to one peer in one burst, which ends with the 
                                 # with the next, so that no receiver's socket buffer overflows
 GATHER_GROWTH = 8               # how fast the gap between bursts grows ...
 GATHER_GROWTH_MAX = 16          # ... and how many times the usual one it becomes at most
-GATHER_FROM = 3                 # updates in a burst that make it worth gathering longer
+CROWD = 3                       # updates that are new in one burst, or ...
+NEWS_CLOSE_S = 0.03             # ... news so soon after the last, make it worth gathering longer
 LONELY_TICK_S = 1.0             # between ticks while there is nobody to gossip to
 PUSH_PULL, SECOND_SYNC = "push/pull", "second sync"
 
@@ -37,7 +38,8 @@ class Gossiper:
         self._last_tick = -1
         self._lonely_until = -math.inf
         self._next_burst = -math.inf    # not before this, so that packets fill
-        self._gap = 0.0                 # between the last burst and the next
+        self._last_news = -math.inf     # the last burst with something new in it
+        self._gap = config.eager_gather_s   # between the last burst and the next
 
     def start(self, now: float) -> None:
         self._phase = now + self._rng.random() * max(self._config.gossip_interval_s, 0.0)
@@ -83,14 +85,18 @@ class Gossiper:
             queue.sent_early(entry, now, sent_to)
 
     def _plan_next_burst(self, due: list[tuple[BroadcastQueue, Broadcast]], now: float) -> None:
-        """While several updates leave at a time, bursts move apart until they fill packets; then closer again."""
-        gather, size = self._config.eager_gather_s, sum(PART_BYTES + len(entry.message) for _, entry in due)
-        if len(due) < GATHER_FROM:
-            self._gap = gather
-        elif size < self._outbox.packet_room:
-            self._gap = min(GATHER_GROWTH * self._gap, GATHER_GROWTH_MAX * gather)
-        else:
-            self._gap = max(self._gap / 2, gather)
+        """While news comes thick and fast, bursts move apart until they fill packets; then closer again."""
+        gather, fresh = self._config.eager_gather_s, sum(entry.stage == 0 for _, entry in due)
+        if fresh:
+            crowded = fresh >= CROWD or now < self._last_news + NEWS_CLOSE_S
+            self._last_news = now
+            size = sum(PART_BYTES + len(entry.message) for _, entry in due)
+            if not crowded:
+                self._gap = gather
+            elif size < self._outbox.packet_room:
+                self._gap = min(GATHER_GROWTH * self._gap, GATHER_GROWTH_MAX * gather)
+            else:
+                self._gap = max(self._gap / 2, gather)
         self._next_burst = now + self._gap
 
     def _due_early(self, now: float) -> list[tuple[BroadcastQueue, Broadcast]]:
