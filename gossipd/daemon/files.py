@@ -84,7 +84,7 @@ class LineFile:
         try:
             text = self._read()
         except FileNotFoundError as error:
-            if not os.path.isdir(os.path.dirname(os.path.abspath(self.path))):
+            if not os.path.isdir(os.path.dirname(self.path) or "."):
                 raise GossipdError(f"{self.path}: {error.strerror}") from None
             return b""
         except OSError as error:

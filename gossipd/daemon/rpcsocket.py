@@ -47,7 +47,7 @@ def bind_rpc_unix(path: str, rights: Rights | None = None) -> RpcListener:
     Anybody may connect if there is anybody but root and us with a right: who may do what is asked at each call.
     """
     rights = rights or Rights(os.getuid())
-    make_directory(os.path.dirname(os.path.abspath(path)))
+    make_directory(os.path.dirname(path) or ".")
     return RpcListener(_bind(path, SHARED_SOCKET_MODE if rights.others else SOCKET_MODE), "", rights, path)
 
 

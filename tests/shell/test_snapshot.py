@@ -15,6 +15,7 @@ import trio.testing
 
 from gossipd.daemon import snapshot as module
 from gossipd.daemon.files import LineFile
+from gossipd.daemon.rpcsocket import bind_rpc_unix
 from gossipd.daemon.snapshot import RECORDS_MAX, Recorder, read_snapshot, run_snapshot, snapshot_path
 from gossipd.errors import GossipdError
 from gossipd.events import MEMBER_JOIN
@@ -124,6 +125,15 @@ def test_a_missing_file_is_an_empty_one_and_an_unreadable_one_ends_the_start(tmp
     assert read_snapshot(LineFile(str(tmp_path / "s")), False) == Restored()
     with pytest.raises(GossipdError, match=str(tmp_path)):
         read_snapshot(LineFile(str(tmp_path)), False)
+
+
+def test_in_a_directory_that_was_deleted_relative_paths_are_no_traceback(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert read_snapshot(LineFile("s"), False) == Restored()    # that it cannot be written, the log will say
+    with pytest.raises(GossipdError, match="No such file"):
+        bind_rpc_unix("s")
 
 
 def test_a_service_has_its_snapshot_in_the_state_directory_and_others_have_none(monkeypatch):
