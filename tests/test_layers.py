@@ -15,7 +15,7 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-LEAVES = ("errors", "addresses", "timers", "events", "effects", "commands", "regex", "filters")
+LEAVES = ("errors", "addresses", "timers", "events", "effects", "commands", "regexparser", "regex", "filters")
 ABOVE: dict[str, tuple[str, ...]] = {
     # part of the program -> the parts it may import, besides itself
     **dict.fromkeys(LEAVES, LEAVES),
@@ -31,7 +31,7 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "rpc.plain": (),
     "rpc": (*LEAVES, "rpc.codec"),
     "daemon": (*LEAVES, "paths", "hooks", "wire", "swim", "serf", "mdns", "node", "config", "rpc"),
-    "ctl": ("errors", "paths", "client", "regex"),
+    "ctl": ("errors", "paths", "client", "regexparser", "regex"),
     "ctl.commands.migrate": ("errors", "client", "hooks", "config", "ctl"),
     "serfcli": ("errors", "client", "config.kinds"),
     "serfcli.agent": (*LEAVES, "hooks", "swim", "serf", "node", "config", "rpc", "daemon", "serfcli"),

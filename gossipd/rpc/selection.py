@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gossipd.events import MemberInfo
-from gossipd.regex import Regex, RegexError
+from gossipd.regex import Regex
+from gossipd.regexparser import RegexError
 from gossipd.rpc.records import SUSPECT
 
 TAGS_MAX = 16

@@ -20,7 +20,7 @@ from gossipd.effects import DEBUG, ERROR, INFO, WARNING
 from gossipd.errors import CommandError
 from gossipd.events import Event, QueryEvent
 from gossipd.filters import EventFilter, parse_filters, wanted
-from gossipd.regex import RegexError
+from gossipd.regexparser import RegexError
 from gossipd.rpc.backend import Backend, Done, Log, NoLog, WrongKey
 from gossipd.rpc.codec import (
     Schema,

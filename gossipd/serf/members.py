@@ -180,10 +180,6 @@ class Roster:
             self._prune(member, now, out)
         return True
 
-    def is_leaving(self, name: str) -> bool:
-        member = self.table.get(name)
-        return member is not None and member.status is LEAVING
-
     def join_intent(self, name: str, ltime: int, now: float) -> bool:
         self._clock.witness(ltime)
         member = self.table.get(name)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from gossipd.errors import WireError
-from gossipd.regex import Regex, RegexError
+from gossipd.regex import Regex
+from gossipd.regexparser import RegexError
 from gossipd.wire.codec import pack, take_str, unpack_map
 
 NODES = b"\x00"

@@ -21,7 +21,7 @@ from gossipd.commands import (
 from gossipd.effects import Effect, Record, Rejected, Reply
 from gossipd.errors import ConfigError, WireError
 from gossipd.events import MemberInfo, UserEvent
-from gossipd.serf.actions import JOIN_DELAY_S, Actions, Departed, Life
+from gossipd.serf.actions import Actions, Departed, Life
 from gossipd.serf.answers import AnswerOver, Answers, Question
 from gossipd.serf.coalesce import (
     MemberCoalescer,
@@ -271,7 +271,7 @@ class Serf:
         """Raises WireError for what cannot be used; an empty message means nothing."""
         if not payload:
             return
-        message, queue, again, delay_s = decode(payload), self._queues.intent, False, 0.0
+        message, queue, again = decode(payload), self._queues.intent, False
         match message:
             case UserEventMessage():
                 _check(self.clocks.event, message.ltime)
@@ -283,7 +283,6 @@ class Serf:
                 self._on_response(message, now, out)
             case JoinIntent():
                 _check(self.clocks.member, message.ltime)
-                delay_s = 0.0 if self.roster.is_leaving(message.node) else JOIN_DELAY_S
                 again = self.roster.join_intent(message.node, message.ltime, now)
             case LeaveIntent():
                 _check(self.clocks.member, message.ltime)
@@ -291,7 +290,7 @@ class Serf:
             case Relay():
                 self.answers.relay(message, now, out)
         if again:
-            self._queues.spread(queue, payload, now, source, delay_s=delay_s)
+            self._queues.spread(queue, payload, now, source)
 
     # what the machines ask of each other
 

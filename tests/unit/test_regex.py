@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gossipd.regex import Regex, RegexError
+from gossipd.regex import Regex
+from gossipd.regexparser import RegexError
 
 FILTERS = Path(__file__).parents[1] / "vectors" / "serf" / "filters.json"
 TAG_CASES = [case for case in json.loads(FILTERS.read_text())["cases"]

@@ -44,7 +44,8 @@ def _tags(arguments: Arguments) -> dict[str, str]:
 
 def _find_bad_expression(expressions: list[str]) -> None:
     """A daemon answers a bad expression by hanging up: say which one it was. Raises ClientError."""
-    from gossipd.regex import Regex, RegexError
+    from gossipd.regex import Regex
+    from gossipd.regexparser import RegexError
 
     for expression in filter(None, expressions):
         try:

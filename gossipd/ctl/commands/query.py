@@ -110,7 +110,8 @@ def _silent(client: Client, query: Query, nodes: list[str], tags: dict[str, str]
     """Who was asked and did neither. Serf's agent does not say: then it is who would match now."""
     if query.silent is not None:
         return query.silent
-    from gossipd.regex import Regex, RegexError
+    from gossipd.regex import Regex
+    from gossipd.regexparser import RegexError
 
     try:
         expressions = {tag: Regex(expression) for tag, expression in tags.items()}
