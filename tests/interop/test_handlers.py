@@ -38,9 +38,9 @@ def start(lab: Lab, kind: str, handlers: list[str], tags: dict[str, str] | None 
     """An agent of this kind, alone in its cluster."""
     if kind == "gossipd":
         options = [word for handler in handlers for word in ("--event-handler", handler)]
-        agent: Agent = lab.gossipd(kind, tags=tags, options=options)
+        agent: Agent = lab.gossipd(f"the-{kind}", tags=tags, options=options)
     else:
-        agent = lab.serf(kind, tags=tags, options=[f"-event-handler={handler}" for handler in handlers])
+        agent = lab.serf(f"the-{kind}", tags=tags, options=[f"-event-handler={handler}" for handler in handlers])
     lab.start(agent)
     return agent
 
