@@ -162,10 +162,7 @@ class Swim:
             self.on_suspected(member, now, out)
 
     def witnesses_needed(self, member: Member) -> int:
-        """Nodes that must see `member`'s port refused before it counts as crashed: three, or all others if fewer.
-
-        0 if refusals are to be ignored.
-        """
+        """Nodes that must see `member`'s port refused before it counts as crashed: three, or all others if fewer."""
         others = 0
         for other in self.members:
             if other.state == ALIVE and other is not member:
@@ -176,7 +173,7 @@ class Swim:
 
     def _note_refusals(self, suspicion: Suspicion, suspect: Suspect, source: Address | None, now: float) -> bool:
         """True if `suspect` brings the first sufficient evidence that the process is gone. No source: it is our own."""
-        if suspicion.refused_by or not suspect.refused:
+        if suspicion.refused_by or not suspect.refused or self.config.refusal_witnesses < 1:
             return False
         if suspicion.answered and source is not None:
             return False        # what was seen before it answered us may still be on its way
@@ -186,7 +183,7 @@ class Swim:
         if member is None or not known or len(known) < self.witnesses_needed(member):
             return False
         suspicion.refused_by, suspicion.refused_at = known, now
-        return self.config.refusal_witnesses > 0
+        return True
 
     def on_answer(self, member: Member) -> None:
         """It answered a probe: somebody listens on its port now, so only Lifeguard's countdown stays."""

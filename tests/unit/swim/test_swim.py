@@ -178,3 +178,11 @@ def test_forgetting_a_record_changes_the_version_of_the_list() -> None:
     for now in range(100, 110):
         bench.prober.advance(float(now), bench.out)
     assert bench.swim.members.get("bea") is None and bench.swim.version > version
+
+
+def test_with_the_setting_at_zero_the_evidence_of_others_is_ignored_too() -> None:
+    bench = Bench(verify_suspicions=False, refusal_witnesses=0)
+    bea, *_ = bench.add("bea", "cal", "dan", "eve")
+    bench.swim.on_suspect(Suspect(1, "bea", "cal", ("cal", "dan", "eve")), STRANGER, 1.0, bench.out)
+    bench.swim.advance(3.0, bench.out)
+    assert bea.state == SUSPECT
