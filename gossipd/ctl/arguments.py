@@ -37,6 +37,16 @@ class Arguments:
         assert isinstance(value, list)
         return value
 
+    def tag_filters(self) -> dict[str, str]:
+        """Expressions by tag, of all `--tag KEY=REGEX`. Raises UsageError."""
+        tags = {}
+        for text in self.texts("tag"):
+            key, equals, expression = text.partition("=")
+            if not equals or not key:
+                raise UsageError(f"option --tag: {text!r} is not KEY=REGEX", self.command)
+            tags[key] = expression
+        return tags
+
 
 def parse(argv: list[str]) -> Arguments:
     """Raises UsageError. The number of words is not checked where help is asked for."""

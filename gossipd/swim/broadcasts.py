@@ -150,16 +150,14 @@ class BroadcastQueue:
         while self._size > keep and self._tiers:
             most = max(self._tiers)
             entry = self._tiers[most].pop()[2]
-            self._forget_names(entry)
             if not self._tiers[most]:
                 del self._tiers[most]
-            self._finish(entry, now)
+            self._drop(entry, now)
             dropped += 1
         while self._size > keep and self._early:
             entry = heappop(self._early)[2]
             if not entry.finished:
-                self._forget_names(entry)
-                self._finish(entry, now)
+                self._drop(entry, now)
                 dropped += 1
         if not self._tiers:
             self.waiting_since = math.inf
@@ -171,12 +169,10 @@ class BroadcastQueue:
         insort(self._tiers.setdefault(entry.transmits, []), (-len(entry.message), -entry.number, entry))
 
     def _drop(self, entry: Broadcast, now: float) -> None:
-        self._forget_names(entry)
-        self._finish(entry, now, in_tier=False)
-
-    def _forget_names(self, entry: Broadcast) -> None:
+        """It was taken from its place, and goes to no other."""
         if entry.name is not None and self._named.get(entry.name) is entry:
             del self._named[entry.name]
+        self._finish(entry, now, in_tier=False)
 
     def _finish(self, entry: Broadcast, now: float, in_tier: bool = True) -> None:
         entry.finished = True

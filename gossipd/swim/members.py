@@ -51,6 +51,10 @@ class Member:
         self.addr, self.port = addr, port
         self.address = address_of(addr, port)
 
+    def knows(self, incarnation: int, addr: bytes, port: int) -> bool:
+        """Is it old news that the member is alive there?"""
+        return incarnation <= self.incarnation and addr == self.addr and port == self.port
+
     def set_state(self, state: MemberState, now: float, reason: str) -> None:
         self.state, self.changed, self.reason = state, now, reason
 

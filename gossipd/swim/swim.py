@@ -78,9 +78,8 @@ class Swim:
     def on_alive(self, alive: Alive, source: Address | None, now: float, out: list[Effect], early: bool = True) -> None:
         member = self.members.get(alive.node)
         mine = member is self.local
-        if (member is not None and not mine and alive.incarnation <= member.incarnation and alive.addr == member.addr
-                and alive.port == member.port):
-            return      # old news: the usual case
+        if member is not None and not mine and member.knows(alive.incarnation, alive.addr, alive.port):
+            return      # the usual case
         if (mine and self.leaving) or not usable(alive):
             return
         if alive.port == 0 or len(alive.vsn) > VERSION_BYTES:

@@ -136,9 +136,9 @@ class Sync:
         swim, me = self._swim, self._config.name
         if entry.state == ALIVE:
             known = swim.members.get(entry.name)
-            if (known is not None and known is not swim.local and entry.incarnation <= known.incarnation
-                    and entry.addr == known.addr and entry.port == known.port):
-                return      # old news: the usual case
+            if (known is not None and known is not swim.local
+                    and known.knows(entry.incarnation, entry.addr, entry.port)):
+                return      # the usual case: it needs no message made of it
             swim.on_alive(Alive(entry.incarnation, entry.name, entry.addr, entry.port, entry.meta, entry.vsn),
                           None, now, out, merge.early)
         elif entry.state == LEFT:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from gossipd.client import Client, ClientError, ConnectionLost, Member
-from gossipd.ctl.arguments import Arguments, UsageError
+from gossipd.ctl.arguments import Arguments
 from gossipd.ctl.jsontext import json_line, json_text
 from gossipd.ctl.output import EXIT_NOTHING, EXIT_OK, age, complain, printable, rfc3339, table
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def run_members(arguments: Arguments, connect: Callable[[], Client]) -> int:
     status, name = arguments.text("status"), arguments.text("name")
-    tags = _tags(arguments)
+    tags = arguments.tag_filters()
     with connect() as client:
         try:
             members = client.members(status=status, name=name, tags=tags)
@@ -30,16 +30,6 @@ def run_members(arguments: Arguments, connect: Callable[[], Client]) -> int:
         complain("no member matches")
         return EXIT_NOTHING
     return EXIT_OK
-
-
-def _tags(arguments: Arguments) -> dict[str, str]:
-    tags = {}
-    for text in arguments.texts("tag"):
-        key, equals, expression = text.partition("=")
-        if not equals or not key:
-            raise UsageError(f"option --tag: {text!r} is not KEY=REGEX", arguments.command)
-        tags[key] = expression
-    return tags
 
 
 def _find_bad_expression(expressions: list[str]) -> None:

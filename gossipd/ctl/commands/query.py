@@ -28,7 +28,7 @@ def run_query(arguments: Arguments, connect: Callable[[], Client]) -> int:
 # query
 
 def _query(arguments: Arguments, connect: Callable[[], Client]) -> int:
-    nodes, tags = arguments.texts("node"), _tags(arguments)
+    nodes, tags = arguments.texts("node"), arguments.tag_filters()
     timeout_s, relay_factor = seconds(arguments.text("timeout"), 0.0), _relay_factor(arguments)
     name, payload, ack = arguments.words[0], payload_argument(arguments), not arguments.flag("no_ack")
     format = arguments.text("output")
@@ -54,16 +54,6 @@ def _query(arguments: Arguments, connect: Callable[[], Client]) -> int:
     else:
         sys.stdout.write(_summary(query, silent, ack))
     return _verdict(query, silent)
-
-
-def _tags(arguments: Arguments) -> dict[str, str]:
-    tags = {}
-    for text in arguments.texts("tag"):
-        key, equals, expression = text.partition("=")
-        if not equals or not key:
-            raise UsageError(f"option --tag: {text!r} is not KEY=REGEX", arguments.command)
-        tags[key] = expression
-    return tags
 
 
 def _relay_factor(arguments: Arguments) -> int:
