@@ -13,6 +13,7 @@ from gossipd.serf.coordinates import (
     Coordinate,
     Coordinates,
     Vivaldi,
+    believable,
     decode_coordinate,
     distance_ns,
     encode_coordinate,
@@ -21,7 +22,8 @@ from tests.unit.serf.vectors import load
 
 PAYLOADS = load("coordinates.json")
 VIVALDI = load("vivaldi.json")
-ABSURD = ("reset_on_overflow", "negative_error_peer")       # runs that we do not follow: such peers are refused here
+ABSURD = {run["name"]: run["steps"] for run in VIVALDI["sequences"]
+          if run["name"] in ("reset_on_overflow", "negative_error_peer")}       # peers that are refused here
 RUNS = [run for run in VIVALDI["sequences"] if run["name"] not in ABSURD]
 
 
@@ -43,6 +45,28 @@ def coordinate(d: dict[str, Any]) -> Coordinate:
 @pytest.mark.parametrize("vector", VIVALDI["distances"], ids=lambda v: str(v["distance_ns"]))
 def test_distances_are_those_of_the_reference(vector):
     assert distance_ns(coordinate(vector["A"]), coordinate(vector["B"])) == vector["distance_ns"]
+
+
+def test_absurd_peers_of_the_reference_are_refused_but_would_move_us_as_they_move_it():
+    """`move` is what comes behind the check of `update`: the same operations, for any peer."""
+    for name, exact in (("negative_error_peer", 2), ("reset_on_overflow", 2)):
+        vivaldi = Vivaldi(Draws([]))
+        vivaldi.coordinate = Coordinate((0.003, 0.001, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), 0.7, 0.0, 0.0001)
+        for step in ABSURD[name][:exact]:
+            absurd = not believable(_peer(step["peer"]))
+            before = vivaldi.coordinate
+            assert vivaldi.update(step["node"], _peer(step["peer"]), step["rtt_ns"]) is not absurd
+            assert not absurd or vivaldi.coordinate is before
+            assert not absurd or vivaldi.move(step["node"], _peer(step["peer"]), step["rtt_ns"])
+            assert vivaldi.coordinate == coordinate(step["result"]) and vivaldi.resets == step["resets"]
+
+
+def test_after_an_overflow_the_next_update_counts_again():
+    """The reference keeps the poisoned sample and resets at each of the next 19 updates (spec serf 18.8)."""
+    vivaldi = Vivaldi(Draws([0.5 + d / 10 for d in range(8)] * 9))
+    for step in ABSURD["reset_on_overflow"]:
+        vivaldi.move(step["node"], _peer(step["peer"]), step["rtt_ns"])
+    assert vivaldi.resets == 1 and step["resets"] > 2 and vivaldi.coordinate.error < 1.5
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda r: r["name"])
