@@ -20,9 +20,16 @@ def _main() -> int:
         from gossipd.serfcli.main import run
 
         run()
+    from gossipd.daemon.interrupts import Interrupts
+
+    interrupts = Interrupts()
+    interrupts.hold()
     from gossipd.daemon.main import main as run_gossipd
 
-    return run_gossipd()
+    try:
+        return run_gossipd(decided=interrupts.decided)
+    finally:
+        interrupts.done()
 
 
 if __name__ == "__main__":

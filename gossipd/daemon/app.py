@@ -98,10 +98,13 @@ def make_node(config: Config, sockets: Sockets, snapshot: LineFile | None) -> No
         restored=read_snapshot(snapshot, serf.rejoin_after_leave) if snapshot else None)
 
 
-async def run(config: Config, ring: LogRing | None = None, face: Face | None = None) -> int:
-    """The exit code. Raises GossipdError if it cannot start. `ring` is what RPC clients see of the log."""
+async def run(
+    config: Config, ring: LogRing | None = None, face: Face | None = None, decided: Callable[[], None] = lambda: None
+) -> int:
+    """The exit code. Raises GossipdError if it cannot start. `ring` is what RPC clients see of the log. `decided` is
+    called when nothing can change the outcome any more, signals included."""
     face = face or Face()
-    with catch_signals(face.signals) as signals:
+    with catch_signals(face.signals, decided) as signals:
         sockets = Sockets(config)
         try:
             path = snapshot_path(config.snapshot.path)

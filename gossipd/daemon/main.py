@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gossipd.config.flags import parse
 from gossipd.config.keyring import read_keyring
@@ -19,8 +19,11 @@ EXIT_CONFIG = 78       # sysexits.h; service managers are told not to try again
 FILES_WANTED = 4096
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code: 0 after a graceful leave, 78 for bad settings, 2 for bad flags (SystemExit), else 1."""
+def main(argv: Sequence[str] | None = None, decided: Callable[[], None] = lambda: None) -> int:
+    """The exit code: 0 after a graceful leave, 78 for bad settings, 2 for bad flags (SystemExit), else 1.
+
+    `decided` is called once it is certain, before signals are left to whoever handled them before.
+    """
     open_standard_files()
     gc.disable()        # start-up makes no garbage worth looking for, and looking costs 3 ms
     arguments = parse(sys.argv[1:] if argv is None else argv)
@@ -32,15 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(notice, file=sys.stderr)
             print("the settings are fine")
             return EXIT_OK
-        return run(config)
+        return run(config, decided)
     except ConfigError as error:
         print(f"gossipd: {error}", file=sys.stderr)
         return EXIT_CONFIG
     except GossipdError as error:
         print(f"gossipd: {error}", file=sys.stderr)
         return EXIT_FAILED
-    except KeyboardInterrupt:
-        return EXIT_FAILED      # before the signal handlers were there
 
 
 def open_standard_files() -> None:
@@ -61,12 +62,12 @@ def check(config: Config) -> None:
     try:
         encode_tags(serf.tags, serf.protocol)
     except CommandError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(error.full) from None
     if config.encryption.keyring_file:
         read_keyring(config.encryption.keyring_file)
 
 
-def run(config: Config) -> int:
+def run(config: Config, decided: Callable[[], None]) -> int:
     import logging
 
     import trio
@@ -80,7 +81,7 @@ def run(config: Config) -> int:
     gc.freeze()
     gc.enable()
     # Needed for trio 0.22; today it is the default.
-    return trio.run(app.run, config, ring, strict_exception_groups=True)
+    return trio.run(app.run, config, ring, None, decided, strict_exception_groups=True)
 
 
 def allow_files() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import trio
 
@@ -21,11 +21,19 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Those that mean something to us."""
 
 
-def catch_signals(numbers: Sequence[signal.Signals] = SIGNALS) -> AbstractContextManager[Signals]:
-    """They wait until `run_signals` asks for them. Children can be waited for, even if our parent ignored theirs."""
+@contextmanager
+def catch_signals(
+    numbers: Sequence[signal.Signals] = SIGNALS, decided: Callable[[], None] = lambda: None
+) -> Iterator[Signals]:
+    """They wait until `run_signals` asks for them; those that nobody asked for go back to whoever handled them before,
+    after a call of `decided`. Children can be waited for, even if our parent ignored theirs."""
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    return trio.open_signal_receiver(*numbers)
+    with trio.open_signal_receiver(*numbers) as signals:
+        try:
+            yield signals
+        finally:
+            decided()
 
 
 async def run_signals(engine: Engine, signals: Signals, leave: LeaveSection) -> None:
@@ -58,5 +66,5 @@ def leave_and_log(engine: Engine) -> None:
     try:
         engine.leave(done)
     except CommandError as error:
-        log.error("cannot leave error=%r", str(error))
+        log.error("cannot leave error=%r", error.full)
         engine.life.stop()

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from gossipd.__main__ import main as load_and_run
 from gossipd.daemon.gossiper import JOINS_MAX, SYNCS_MAX
 from gossipd.daemon.guests import STREAMS_MAX
 from gossipd.daemon.main import EXIT_CONFIG, main
@@ -58,12 +57,22 @@ def test_a_daemon_without_standard_files_runs(gossipd, tmp_path):
     assert files == ["/dev/null"] * 3
 
 
-def test_an_interrupt_while_the_program_loads_is_no_traceback(monkeypatch):
-    def interrupted() -> int:
-        raise KeyboardInterrupt
+KILLED_WHILE_LOADING = """
+import os, sys
+from gossipd import __main__
+from gossipd.daemon import main
+main.main = lambda decided: [{before} os.kill(os.getpid(), {number}), 7][-1]
+sys.exit(__main__.main())
+"""
 
-    monkeypatch.setattr("gossipd.daemon.main.main", interrupted)
-    assert load_and_run() == 1
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("before, code", [("", 1), ("decided(),", 7)], ids=["loading", "ending"])
+def test_a_signal_while_the_program_loads_ends_it_without_a_traceback_and_one_while_it_ends_is_too_late(
+        number, before, code):
+    program = KILLED_WHILE_LOADING.format(number=int(number), before=before)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, timeout=20)
+    assert (done.returncode, done.stderr) == (code, b"")
 
 
 def test_a_bind_error_is_one_clear_line(gossipd):

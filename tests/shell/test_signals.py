@@ -65,6 +65,19 @@ async def test_children_can_be_waited_for_though_our_parent_ignored_its_own():
         signal.signal(signal.SIGCHLD, before)
 
 
+@in_real_time
+async def test_signals_that_nobody_asked_for_are_given_back_once_it_is_decided():
+    told: list[str] = []
+    before = signal.signal(TERM, lambda number, frame: told.append("TERM"))
+    try:
+        with catch_signals(decided=lambda: told.append("decided")):
+            os.kill(os.getpid(), TERM)
+            await trio.testing.wait_all_tasks_blocked()
+    finally:
+        signal.signal(TERM, before)
+    assert told == ["decided", "TERM"]
+
+
 def test_a_leave_that_is_completed_exits_with_0():
     engine = an_engine()
     send(engine, INT)

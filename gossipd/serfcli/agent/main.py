@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+from collections.abc import Callable
 
 from gossipd.commands import SetTags
 from gossipd.config.schema import Config
+from gossipd.daemon.interrupts import NUMBERS, Interrupts
 from gossipd.daemon.logs import LogRing
 from gossipd.daemon.main import allow_files
 from gossipd.errors import CommandError, GossipdError
@@ -36,25 +38,25 @@ DEFAULT_FACILITY = "LOCAL0"
 def run_agent(argv: list[str]) -> int:
     """The exit code."""
     gc.disable()        # start-up makes no garbage worth looking for
+    interrupts = Interrupts((*NUMBERS, signal.SIGUSR1))
+    interrupts.hold()
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)       # clients hang up as they like
     console, ring = set_up("INFO")
     try:
-        return Agent(argv, console, ring).run()
+        return Agent(argv, console, ring, interrupts.decided).run()
     except FlagError as error:
         if str(error):
             complain(str(error))
         console.say(usage("agent"))
     except Refused as error:
         console.say(str(error))
-    except KeyboardInterrupt:
-        pass            # before there was anything to stop
     return EXIT_FAILED
 
 
 class Agent:
-    def __init__(self, argv: list[str], console: Console, ring: LogRing) -> None:
+    def __init__(self, argv: list[str], console: Console, ring: LogRing, decided: Callable[[], None]) -> None:
         """Raises FlagError, Refused."""
-        self._argv, self._console, self._ring = argv, console, ring
+        self._argv, self._console, self._ring, self._decided = argv, console, ring, decided
         self._wanted = read(argv, console.say)
         self._syslog: Syslog | None = None
 
@@ -82,7 +84,7 @@ class Agent:
         gc.enable()
         face = SerfFace(self._wanted, self._console, self._reload)
         try:
-            return trio.run(app.run, config, self._ring, face, strict_exception_groups=True)
+            return trio.run(app.run, config, self._ring, face, self._decided, strict_exception_groups=True)
         except app.RpcUnavailable as error:
             raise Refused(f"Error starting RPC listener: {error}") from None
         except GossipdError as error:
