@@ -1,4 +1,4 @@
-"""Discovery with no seed at all: gossipd and Serf on a bridge of network namespaces, IPv4 and IPv6, beside avahi."""
+"""Discovery with no seed at all: gossipd and Serf on a bridge of network namespaces, IPv4 and IPv6."""
 
 from __future__ import annotations
 
@@ -6,126 +6,14 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from gossipd.mdns.messages import A, Packet, Question, Record, decode, encode
+from gossipd.mdns.messages import A, Packet, Record, encode
 from gossipd.mdns.service import Service
-from tests.support.netns import Network
-from tests.support.processes import (
-    GOSSIPCTL,
-    ROOT,
-    Agent,
-    Gossipd,
-    Lab,
-    Serf,
-    alive,
-    spawn,
-    wait_until,
-    wait_until_all_see,
-)
-from tests.support.require import find_program, need, need_iptables, need_netns, need_serf
-
-FIND_S = 20.0           # Serf gathers answers for 1 s; the rest is for slow machines
-WHAT = "discovery"
-GROUP = "224.0.0.251", 5353
-
-
-class Daemon(Gossipd):
-    """Several on one host: each with an RPC address of its own. `flags` are gossipd's."""
-
-    flags: tuple[str, ...] = ()
-
-    @property
-    def rpc(self) -> str:
-        return f"127.0.0.{self.name[1:]}:7373"
-
-    def argv(self, join: Iterable[str]) -> list[str]:
-        return [*super().argv(join), *self.flags]
-
-
-class Bridge(Network):
-    """Hosts that can multicast at once: with default routes (without, Serf's agent crashes), no wait for IPv6.
-
-    They have the families that are asked for, and gossip by the one in `gossip`, 4 or 6.
-    """
-
-    def __init__(self, names: Iterable[str], lab: Lab, ipv4: bool, ipv6: bool, gossip: int) -> None:
-        super().__init__(names)
-        self.lab = lab
-        # With only one family, Serf's agent crashes if -iface is given.
-        self._serf_options = ["-discover=app", *(["-iface=eth0"] if ipv4 and ipv6 else [])]
-        for number, name in enumerate(names, 1):
-            host = self[name]
-            host.run("sh", "-c", f"echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad;"
-                                 f"echo {int(not ipv6)} >/proc/sys/net/ipv6/conf/all/disable_ipv6")
-            host.run("ip", "link", "set", "eth0", "down")
-            host.run("ip", "link", "set", "eth0", "up")
-            host.run("ip", "route", "add", "default", "dev", "eth0")
-            if not ipv4:
-                host.run("ip", "-4", "addr", "flush", "dev", "eth0")
-            if gossip == 6:
-                host.host = f"[2001:db8::{number}]"
-                host.run("ip", "addr", "add", f"2001:db8::{number}/64", "dev", "eth0", "nodad")
-                host.run("ip", "-6", "route", "add", "default", "dev", "eth0")
-
-    def gossipd(self, name: str, at: str, host: str = "", flags: tuple[str, ...] = (), **discovery: object) -> Daemon:
-        settings = {"discovery": {"cluster": "app"} | discovery}
-        agent = Daemon(name, host or self[at].host, self.lab.directory, self[at].inside, settings=settings)
-        agent.flags = flags
-        self.lab.agents[name] = agent
-        return agent
-
-    def serf(self, name: str, at: str) -> Serf:
-        return self.lab.serf(name, self[at].host, self[at].inside, options=self._serf_options)
-
-
-class Bridges:
-    """Makes them; keeps them and what runs there until the test is over."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self._lab: Lab | None = None
-
-    def __call__(
-        self, *names: str, serf: bool = False, ipv4: bool = True, ipv6: bool = True, gossip: int = 4,
-    ) -> Bridge:
-        need_netns(WHAT)
-        self._lab = self._stack.enter_context(Lab(need_serf(f"{WHAT} with Serf") if serf else ""))
-        return self._stack.enter_context(Bridge(names, self._lab, ipv4, ipv6, gossip))
-
-    def logs(self) -> list[tuple[str, str]]:
-        return self._lab.logs() if self._lab else []
-
-
-@pytest.fixture
-def bridge() -> Iterator[Bridges]:
-    with ExitStack() as stack:
-        yield Bridges(stack)
-
-
-def discover(agent: Gossipd, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*GOSSIPCTL, "discover", "--rpc-socket", agent.rpc_own, *options], cwd=ROOT,
-                          capture_output=True, text=True, timeout=30)
-
-
-def seen(agent: Gossipd, *options: str) -> dict[str, dict]:
-    """By name."""
-    return {one["name"]: one for one in json.loads(discover(agent, "-o", "json", *options).stdout)["seen"]}
-
-
-def start(*agents: Agent) -> None:
-    for agent in agents:
-        agent.launch()
-    for agent in agents:
-        agent.ready()
-
-
-def wait_until_together(*agents: Agent) -> None:
-    wait_until_all_see(agents, alive(agents), FIND_S)
-
+from tests.support.bridge import FIND_S, GROUP, WHAT, discover, seen, start, wait_until_together
+from tests.support.processes import wait_until, wait_until_all_see
+from tests.support.require import need_iptables
 
 # --- with Serf ---
 
@@ -248,64 +136,3 @@ def test_discovery_that_is_off_says_so(bridge):
     assert json.loads(discover(g1, "-o", "json").stdout) == {"cluster": None, "links": [], "seen": []}
     with net["a"].inside():
         assert "5353" not in subprocess.run(["ss", "-lun"], capture_output=True, text=True).stdout
-
-
-# --- avahi ---
-
-AVAHI = ROOT / ".venv/avahi"
-
-
-@contextmanager
-def avahi(net: Bridge, at: str) -> Iterator[None]:
-    """A real avahi-daemon on that host, which calls itself avahi-host.local."""
-    program = find_program("avahi-daemon") or find_program("avahi-daemon", str(AVAHI / "usr/sbin"))
-    need(program, f"{WHAT} beside avahi: no program avahi-daemon")
-    libraries = ":".join(map(str, (AVAHI / "usr/lib").glob("*-linux-*")))
-    config = net.lab.directory / "avahi.conf"
-    config.write_text("[server]\nhost-name=avahi-host\nenable-dbus=no\nallow-interfaces=eth0\n")
-    users, groups = net.lab.directory / "passwd", net.lab.directory / "group"     # it will not start without its own
-    users.write_text("root:x:0:0::/:/bin/sh\navahi:x:0:0::/:/bin/sh\n")
-    groups.write_text("root:x:0:\navahi:x:0:\n")
-    run = (f"mount -t tmpfs none /run && mkdir /run/avahi-daemon && mount --bind {users} /etc/passwd "
-           f"&& mount --bind {groups} /etc/group && export LD_LIBRARY_PATH={libraries} "
-           f"&& exec {program} --no-drop-root --no-chroot --no-rlimits -f {config}")
-    process = spawn(["unshare", "--mount", "sh", "-c", run], net.lab.directory / "avahi.log", net[at].inside)
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
-def ask(net: Bridge, at: str, question: Question) -> list[Record]:
-    """What the network answers within a second, to the asker alone."""
-    with net[at].inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind((net[at].host, 0))
-        sock.settimeout(1.0)
-        sock.sendto(encode(Packet(questions=[question])), GROUP)
-        with suppress(TimeoutError):
-            return decode(sock.recv(9000)).records
-    return []
-
-
-@pytest.mark.parametrize("first", ["avahi", "gossipd"])
-def test_avahi_on_the_same_host_and_gossipd_do_not_disturb_each_other(bridge, first):
-    def avahi_answers() -> bool:
-        found = ask(net, "b", Question((b"avahi-host", b"local"), A))
-        return [record.host for record in found] == ["10.47.0.1"]
-
-    net = bridge("a", "b")
-    g1, g2 = net.gossipd("g1", "a"), net.gossipd("g2", "b")
-    if first == "gossipd":
-        g1.start()
-    with avahi(net, "a"):
-        wait_until(avahi_answers, "avahi answers", FIND_S)
-        if first == "avahi":
-            g1.start()
-        g2.start()
-        wait_until_together(g1, g2)
-        assert list(seen(g1)) == ["g2"] and list(seen(g2)) == ["g1"]
-        assert avahi_answers()
-        log = (net.lab.directory / "avahi.log").read_text()
-        assert "conflict" not in log.lower() and "avahi-host-2" not in log
-        wait_until(lambda: ask(net, "b", Question(Service("app", "g1", ("10.47.0.1", 7946)).name, 12)), "", FIND_S)
