@@ -17,7 +17,19 @@ class WireError(GossipdError):
 
 
 class CommandError(GossipdError):
-    """A request that cannot be carried out. A person reads the text."""
+    """A request that cannot be carried out. Where Serf has words for that, the text is those and nothing else.
+
+    `detail` is what gossipd can tell besides: for whoever asked for gossipd's own view, and for the log.
+    """
+
+    def __init__(self, text: str, detail: str = "") -> None:
+        super().__init__(text)
+        self.detail = detail
+
+    @property
+    def full(self) -> str:
+        """For a person: text and detail."""
+        return f"{self}: {self.detail}" if self.detail else str(self)
 
 
 class ConfigError(GossipdError):

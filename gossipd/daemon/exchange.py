@@ -50,7 +50,7 @@ class Dialer:
         try:
             stream = await self._connect(exchange.to)
         except OSError as error:
-            return None, "refused" if error.errno == errno.ECONNREFUSED else reason(error)
+            return None, "refused" if error.errno == errno.ECONNREFUSED else f"connect: {reason(error).lower()}"
         decoder = self._engine.stream_decoder(dialled=True)
         try:
             async with stream:

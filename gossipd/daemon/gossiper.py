@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import socket
-from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 import trio
 
-from gossipd.addresses import Address, parse_address
+from gossipd.addresses import PORT_MAX, Address, parse_address
 from gossipd.commands import Join
 from gossipd.config.schema import JoinSection
 from gossipd.daemon.engine import Done, Engine
@@ -44,12 +44,8 @@ async def run_gossiper(
         task_status.started(nursery.cancel_scope)
 
 
-@dataclass(slots=True)
-class Lookup:
-    """What became of the names of one join."""
-
-    addresses: list[Address]
-    failures: list[str]
+Found = list[Address] | str
+"""The addresses of a name, or why there are none: a sentence of Serf's."""
 
 
 class Joiner:
@@ -72,26 +68,28 @@ class Joiner:
             found = await look_up_all(texts, self._default_port)
         finally:
             self._running -= 1
-        if found.failures and not found.addresses:
-            done(0, list_of_errors(found.failures))
+        addresses = [address for one in found if not isinstance(one, str) for address in one]
+        if found and not addresses:
+            done(0, list_of_errors([one for one in found if isinstance(one, str)]))
             return
         try:
-            self._engine.submit(
-                lambda id: Join(id, found.addresses, replay), partial(_joined, done, found.failures))
+            self._engine.submit(lambda id: Join(id, addresses, replay), partial(_joined, done, found))
         except CommandError as error:
             done(0, str(error))
 
 
-def _joined(done: Done, failures: list[str], result: object, error: str) -> None:
-    """A join that failed altogether also tells which names were not found."""
-    if error and failures:
-        error = list_of_errors([*failures, *lines_of_errors(error)])
+def _joined(done: Done, found: list[Found], result: object, error: str) -> None:
+    """A join that failed altogether also tells which names were not found: each in its place, as Serf does."""
+    if error and any(isinstance(one, str) for one in found):
+        failures = iter(lines_of_errors(error))
+        error = list_of_errors([line for one in found
+                                for line in ([one] if isinstance(one, str) else islice(failures, len(one)))])
     done(result, error)
 
 
-async def look_up_all(texts: list[str], default_port: int) -> Lookup:
-    """Addresses of all `texts` in their order, all looked up at once."""
-    answers: dict[int, list[Address] | str] = {}
+async def look_up_all(texts: list[str], default_port: int) -> list[Found]:
+    """All `texts` in their order, looked up at once."""
+    answers: list[Found] = [f"Failed to resolve {text}: lookup {text}: i/o timeout" for text in texts]
 
     async def look_up_one(place: int, text: str) -> None:
         answers[place] = await look_up(text, default_port)
@@ -100,29 +98,45 @@ async def look_up_all(texts: list[str], default_port: int) -> Lookup:
         async with trio.open_nursery() as nursery:
             for place, text in enumerate(texts):
                 nursery.start_soon(look_up_one, place, text)
-    found = Lookup([], [])
-    for place, text in enumerate(texts):
-        answer = answers.get(place, f"{text}: no answer from the name service in {LOOKUP_TIMEOUT_S:.0f} s")
-        if isinstance(answer, str):
-            found.failures.append(answer)
-        else:
-            found.addresses.extend(address for address in answer if address not in found.addresses)
-    return found
+    return answers
 
 
-async def look_up(text: str, default_port: int) -> list[Address] | str:
-    """All addresses of `text`, or a sentence that says why there are none.
-
-    Serf's `name/host:port` is understood; the name in front is dropped, as memberlist uses it only to check TLS.
-    """
+async def look_up(text: str, default_port: int) -> Found:
+    """Serf's `name/host:port` is understood; the name in front is dropped, as memberlist uses it only to check TLS."""
+    failed = f"Failed to resolve {text}: "
+    name, slash, address = text.partition("/")
+    if not slash:
+        address = text
+    elif not name:
+        return failed + "empty node name provided"
     try:
-        host, port = parse_address(text.rpartition("/")[2], default_port)
+        host, port = parse_address(address, default_port)
+    except ValueError:
+        return failed + _what_go_says(address)
+    try:
         answers = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        return f"{text}: {error.strerror}"
-    except (ValueError, UnicodeError, OSError) as error:
-        return f"{text}: {error}"
-    return [plain_source(name) for _, _, _, _, name in answers[:ADDRESSES_OF_NAME_MAX]]
+    except OSError as error:
+        unknown = error.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
+        return failed + f"lookup {host}: {'no such host' if unknown else error.strerror}"
+    except ValueError:      # no name at all, says IDNA
+        return failed + f"lookup {host}: no such host"
+    return list(dict.fromkeys(plain_source(name) for _, _, _, _, name in answers[:ADDRESSES_OF_NAME_MAX]))
+
+
+def _what_go_says(address: str) -> str:
+    """Of one that `parse_address` does not take."""
+    host, colon, port = address.partition(":")
+    if address.startswith("["):
+        host, bracket, rest = address[1:].partition("]")
+        if not bracket:
+            return f"address {address}: missing ']' in address"
+        colon, port = rest[:1], rest[1:]
+        if colon not in ("", ":"):
+            return f"address {address}: missing port in address"
+    if not colon or (port.isascii() and port.isdigit() and int(port) <= PORT_MAX):
+        return f"lookup {host}: no such host"
+    wrong = "value out of range" if port.isascii() and port.isdigit() else "invalid syntax"
+    return f'strconv.ParseUint: parsing "{port}": {wrong}'
 
 
 async def keep_joining(engine: Engine, join: JoinSection) -> None:

@@ -232,7 +232,7 @@ class Connection:
         try:
             handler(self, self._seq, *values)
         except CommandError as error:
-            self._reply(self._seq, str(error))
+            self._reply(self._seq, self._words(error))
 
     def _refuse(self, error: str) -> None:
         self._reply(self._seq, error)
@@ -254,7 +254,11 @@ class Connection:
             begin(done)
         except CommandError as error:
             self._busy = False
-            finish(None, str(error))
+            finish(None, self._words(error))
+
+    def _words(self, error: CommandError) -> str:
+        """Programs made for Serf may compare: to them its words alone."""
+        return error.full if self._own_view else str(error)
 
     # --- output ---
 

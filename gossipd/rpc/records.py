@@ -104,7 +104,7 @@ def done_body(outcome: QueryOutcome | None) -> bytes:
 def keys_body(outcome: KeyOutcome, listing: bool, own_view: bool) -> bytes:
     """gossipd's own view has also Done and Silent, names, and Primaries: on how many nodes a key is the primary one."""
     record = {
-        "Keys": outcome.keys if listing and outcome.nodes else None,
+        "Keys": outcome.keys if listing else None,
         "Messages": outcome.messages,
         "NumErr": outcome.errors,
         "NumNodes": outcome.nodes,

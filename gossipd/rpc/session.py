@@ -36,7 +36,7 @@ from gossipd.rpc.codec import (
     uint64,
 )
 from gossipd.rpc.connection import GREETINGS, Connection, Feed, Held, no_notice, nothing, tell_at_once
-from gossipd.rpc.keytext import key_bytes
+from gossipd.rpc.keytext import check_size, key_bytes
 from gossipd.rpc.records import (
     Encodings,
     answer_body,
@@ -250,6 +250,8 @@ class Session(Connection):
     def _change_keys(self, seq: int, action: str, key: str) -> None:
         def begin(done: Done) -> None:
             raw = key_bytes(key)
+            if self._own_view and action != "list":
+                check_size(raw)     # Serf asks all nodes, and each says so
             self._backend.submit(lambda id: ChangeKeys(id, action, raw), done)
 
         def finish(result: object, error: str) -> None:

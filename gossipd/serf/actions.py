@@ -72,7 +72,7 @@ class Actions:
 
     def join(self, command: Join, now: float, out: list[Effect]) -> None:
         if self.life is not Life.ALIVE:
-            raise CommandError("cannot join: this node is leaving or has left")
+            raise CommandError("Serf can't Join after Leave or Shutdown", "this node is leaving or has left")
         if not command.replay:
             self.ignoring_old += 1
 
@@ -157,7 +157,8 @@ class Actions:
     def set_tags(self, command: SetTags, now: float, out: list[Effect]) -> None:
         """Raises CommandError if they do not fit, or it is too late: then the old ones stay."""
         if self.life is not Life.ALIVE:
-            raise CommandError("cannot change tags: this node is leaving or has left")
+            # Serf waits, in vain, and says this then.
+            raise CommandError("timeout waiting for update broadcast", "this node is leaving or has left")
         before = self.meta
         self._set_tags(command.tags)
         if self.meta == before:

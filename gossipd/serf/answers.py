@@ -76,7 +76,7 @@ class Answers:
         self.minimum = 0 if restored is None else min(restored + 1, clock.time)
         self._ring: dict[int, tuple[int, dict[int, None]]] = {}     # slot -> Lamport time, query ids
         self._questions: dict[int, Question] = {}                   # that users may answer
-        self._answered: dict[int, None] = {}                        # until their deadlines
+        self._answered: dict[int, tuple[int, int]] = {}             # Lamport time and id, until their deadlines
         self._ids = 0
         self._strangers = Allowance(STRANGERS_PER_S, STRANGERS_MOST)
         self._relayed = Allowance(RELAYS_PER_S, RELAYS_MOST)
@@ -149,20 +149,24 @@ class Answers:
     def respond(self, id: int, payload: bytes | None, now: float, out: list[Effect]) -> None:
         """A user's answer. Raises CommandError if it is too large, late, or not the first."""
         if id in self._answered:
+            self.check_size(self._response(*self._answered[id], payload))
             raise CommandError("response already sent")
         question = self._questions.get(id)
         if question is None:
             raise CommandError("response is past the deadline")
         self.answer(question, payload, now, out)
-        self._answered[id] = None
+        self._answered[id] = question.query.ltime, question.query.id
         del self._questions[id]
 
     def answer(self, question: Question, payload: bytes | None, now: float, out: list[Effect]) -> None:
-        response = QueryResponse(question.query.ltime, question.query.id, self._lower.config.name, 0, payload or None)
+        response = self._response(question.query.ltime, question.query.id, payload)
         self.check_size(response)
         if now > question.deadline:
             raise CommandError("response is past the deadline")
         self._send(question, response, now, out)
+
+    def _response(self, ltime: int, query: int, payload: bytes | None) -> QueryResponse:
+        return QueryResponse(ltime, query, self._lower.config.name, 0, payload or None)
 
     def decline(self, id: int, now: float, out: list[Effect]) -> None:
         """Nobody here will answer, after all: another ack says so, which Serf takes for a repetition."""
@@ -177,7 +181,7 @@ class Answers:
     def check_size(self, response: QueryResponse) -> None:
         limit, size = self._config.query_response_bytes, len(encode_response(response))
         if size > limit:
-            raise CommandError(f"response exceeds limit of {limit} bytes: {size} bytes")
+            raise CommandError(f"response exceeds limit of {limit} bytes", f"{size} bytes")
 
     def _send(self, question: Question, response: QueryResponse, now: float, out: list[Effect]) -> None:
         """Straight to who asked, and through relays if that was asked for."""

@@ -83,7 +83,7 @@ class Conflict:
                               now, out)
         except CommandError as error:       # an old protocol version, or a very long name
             self._vote = None
-            out.append(Notice(ERROR, f"name conflict cannot be resolved: {error}"))
+            out.append(Notice(ERROR, f"name conflict cannot be resolved: {error.full}"))
 
     def _count(self, answer: QueryAnswer, vote: _Vote) -> None:
         try:

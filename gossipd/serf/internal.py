@@ -22,4 +22,4 @@ def answer_internal(question: Question, keys: KeyAnswers, conflict: Conflict, no
         elif name != PING:      # whose answer is the ack
             out.append(Notice(WARNING, f"unknown internal query name={name!r}"))
     except CommandError as error:
-        out.append(Notice(DEBUG, f"internal query not answered name={name!r}: {error}"))
+        out.append(Notice(DEBUG, f"internal query not answered name={name!r}: {error.full}"))

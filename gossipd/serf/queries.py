@@ -107,12 +107,12 @@ class Queries:
     def ask(self, ask: Ask, on_answer: OnAnswer, on_over: OnOver, now: float, out: list[Effect]) -> int:
         """Returns the query's Lamport time, by which `stop` knows it. Raises CommandError."""
         if self._config.protocol < QUERIES_SINCE:
-            raise CommandError("Feature not supported")
+            raise CommandError("Feature not supported", f"queries need protocol {QUERIES_SINCE}")
         timeout_s = min(ask.timeout_s, TIMEOUT_MAX_S) if ask.timeout_s > 0 else self.default_timeout_s()
         query = self._message(ask, timeout_s)
         message, limit = encode_query(query), self._config.query_bytes
         if len(message) > limit:
-            raise CommandError(f"query exceeds limit of {limit} bytes: {len(message)} bytes")
+            raise CommandError(f"query exceeds limit of {limit} bytes", f"{len(message)} bytes")
         asked = self._who(query) if ask.early else None
         sources_max = max(SOURCES_MIN, 2 * len(self._roster.table))
         running = RunningQuery(query.id, ask, asked, sources_max, on_answer, on_over)

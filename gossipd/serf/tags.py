@@ -26,7 +26,8 @@ def encode_tags(tags: Mapping[str, str], protocol: int) -> bytes:
         raw = {_raw(key): _raw(value) for key, value in tags.items()}
         meta = _MAP_FOLLOWS + pack(dict(sorted(raw.items())))
     if len(meta) > META_BYTES_MAX:
-        raise CommandError(f"Encoded length of tags exceeds limit of {META_BYTES_MAX} bytes: they need {len(meta)}")
+        raise CommandError(f"Encoded length of tags exceeds limit of {META_BYTES_MAX} bytes",
+                           f"they need {len(meta)}")
     return meta
 
 

@@ -54,12 +54,13 @@ class UserEvents:
         limit = self._config.user_event_bytes
         size = _size(name, payload)
         if size > min(limit, USER_EVENT_BYTES_MAX):
-            raise CommandError(f"user event exceeds configured limit of {limit} bytes before encoding: {size} bytes")
+            raise CommandError(f"user event exceeds configured limit of {limit} bytes before encoding",
+                               f"{size} bytes")
         event = UserEventMessage(self._clock.time, name, payload or None, coalesce)
         message = encode_user_event(event)
         if len(message) > min(limit, USER_EVENT_BYTES_MAX):
-            raise CommandError(f"encoded user event exceeds configured limit of {limit} bytes after encoding:"
-                               f" {len(message)} bytes")
+            raise CommandError(f"encoded user event exceeds configured limit of {limit} bytes after encoding",
+                               f"{len(message)} bytes")
         self._clock.increment()
         self.receive(event, now, out)
         self._spread(message, now)

@@ -76,18 +76,15 @@ class Sync:
         self._exchanges.open(to, request, now + self._config.tcp_timeout_s, "sync", answered, out)
 
     def join(self, addresses: list[Address], done: JoinDone, now: float, out: list[Effect]) -> None:
-        """Push/pull with all of them, a few at a time."""
+        """Push/pull with all of them, a few at a time. One that is given twice is contacted once and counts twice."""
         waiting = deque(dict.fromkeys(addresses))
-        failures: list[str] = []
-        running = contacted = 0
+        outcomes: dict[Address, str] = {}       # "" or what went wrong
+        running = 0
 
         def one_done(to: Address, failure: str, now: float, out: list[Effect]) -> None:
-            nonlocal running, contacted
+            nonlocal running
             running -= 1
-            if failure:
-                failures.append(f"Failed to join {to[0]}: {_in_serfs_words(failure, to)}")
-            else:
-                contacted += 1
+            outcomes[to] = failure and f"Failed to join {to[0]}: {_in_serfs_words(failure, to)}"
             start_more(now, out)
 
         def start_more(now: float, out: list[Effect]) -> None:
@@ -97,7 +94,8 @@ class Sync:
                 running += 1
                 self.start(to, True, partial(one_done, to), now, out)
             if not running and not waiting:
-                done(contacted, failures, now, out)
+                failures = [outcomes[to] for to in addresses if outcomes[to]]
+                done(len(addresses) - len(failures), failures, now, out)
 
         start_more(now, out)
 
@@ -161,7 +159,7 @@ def _in_serfs_words(failure: str, to: Address) -> str:
         return f"dial tcp {format_address(to)}: connect: connection refused"
     if failure == "timeout":
         return f"dial tcp {format_address(to)}: i/o timeout"
-    return failure
+    return f"dial tcp {format_address(to)}: {failure}" if failure.startswith("connect: ") else failure
 
 
 def periodic_interval_s(interval_s: float, n: int) -> float:

@@ -120,7 +120,7 @@ async def test_other_errors_of_the_network_are_reported_in_words():
         caller.dialer._connect = unreachable
         caller.dial()
         await trio.testing.wait_all_tasks_blocked()
-        assert caller.node.exchanges == [(1, None, "No route to host")]
+        assert caller.node.exchanges == [(1, None, "connect: no route to host")]
 
 
 @in_virtual_time

@@ -53,8 +53,6 @@ DIFFERENT: dict[str, tuple[str, str]] = {
     "agent-bind-unavailable": ("==> Failed to start the Serf agent: Error creating Serf: ",
                                "memberlist's chain of errors; ours is one sentence"),
     "agent-snapshot-unwritable": ("==> Failed to start the Serf agent: Error creating Serf: ", "the same"),
-    "agent-tags-toolarge": ("==> Failed to start the Serf agent: Error creating Serf: "
-                            "Encoded length of tags exceeds limit of 512 bytes", "ours adds how long they are"),
     "agent-rpc-addr-unavailable": ("==> Error starting RPC listener: ",
                                    "an address that others can reach needs a key (docs/from-serf.md)"),
 }

@@ -40,6 +40,7 @@ class FakeBackend:
         self.joins: list[tuple[list[str], bool]] = []
         self.waiting: list[Done] = []
         self.refuse = ""            # the CommandError that the next submit raises
+        self.refuse_detail = ""
         self.join_outcome: tuple[int, str] = (1, "")
         self.members_asked = 0
         self.tags: dict[str, str] = {}      # as stats tells them
@@ -68,7 +69,7 @@ class FakeBackend:
 
     def submit(self, make: Callable[[int], Command], done: Done, part: Part | None = None) -> None:
         if self.refuse:
-            raise CommandError(self.refuse)
+            raise CommandError(self.refuse, self.refuse_detail)
         command = make(len(self.commands) + 1)
         self.commands.append(command)
         if part is not None:

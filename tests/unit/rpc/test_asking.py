@@ -205,9 +205,42 @@ def test_a_key_command_has_a_body_whether_it_failed_or_not(command):
     assert client.backend.commands[0] == ChangeKeys(1, action, b"" if action == "list" else bytes(range(16)))
     own = Client(client.backend, view="gossipd")
     assert own.ask(*request)[1] == body | {"Done": ["alpha"], "Primaries": {KEY: 1}, "Silent": ["gamma"]}
-    client.backend.refuse = "key size must be 16, 24 or 32 bytes"
-    empty = {"Keys": None, "Messages": {}, "NumErr": 0, "NumNodes": 0, "NumResp": 0}
+    client.backend.refuse = "query exceeds limit of 1024 bytes"
+    empty = {"Keys": {} if action == "list" else None, "Messages": {}, "NumErr": 0, "NumNodes": 0, "NumResp": 0}
     assert client.ask(*request) == [{"Error": client.backend.refuse, "Seq": 1}, empty]
+
+
+@pytest.mark.parametrize("command", KEY_COMMANDS)
+def test_a_key_of_no_size_is_asked_of_all_for_serfs_clients_and_refused_at_once_for_our_own(command):
+    theirs, ours = Client(), Client(view="gossipd")
+    request = {"Command": command, "Seq": 1}, {"Key": "YWJj"}
+    theirs.ask(*request)
+    assert theirs.backend.commands == [ChangeKeys(1, KEY_COMMANDS[command], b"abc")]
+    assert ours.ask(*request)[0]["Error"] == "key size must be 16, 24 or 32 bytes: 3 bytes"
+    assert ours.backend.commands == []
+
+
+# --- errors ---
+
+@pytest.mark.parametrize("request_", [
+    [{"Command": "event", "Seq": 7}, {}], [ASK, {}], [{"Command": "tags", "Seq": 7}, {}],
+    [{"Command": "install-key", "Seq": 7}, {"Key": KEY}],
+], ids=lambda request: request[0]["Command"])
+def test_serfs_clients_get_serfs_words_alone_and_our_own_the_detail_too(request_):
+    for view, error in (("", "too large"), ("gossipd", "too large: 513 bytes"), ("other", "too large")):
+        client = Client(view=view)
+        client.backend.refuse, client.backend.refuse_detail = "too large", "513 bytes"
+        assert client.ask(*request_)[0] == {"Error": error, "Seq": 7}
+
+
+def test_the_detail_of_a_refused_answer_follows_serfs_words_too():
+    for view, error in (("", "too long"), ("gossipd", "too long: 9 bytes")):
+        client = following(view=view)
+        client.session.on_event(LOAD, now=2.0)
+        client.read()
+        client.backend.refuse, client.backend.refuse_detail = "too long", "9 bytes"
+        assert client.ask({"Command": "respond", "Seq": 2}, {"ID": 1})[0]["Error"] == (
+            f"failed to respond to key query: {error}")
 
 
 # --- coordinates ---

@@ -196,9 +196,22 @@ def test_changes_take_turns():
     assert [reply.id for reply in bench.replies()] == [6]
 
 
-@pytest.mark.parametrize("command", [ChangeKeys(1, "install", b"short"), ChangeKeys(1, "melt", ONE)], ids=repr)
-def test_what_no_node_would_do_is_not_asked(command):
+@pytest.mark.parametrize("command", [ChangeKeys(1, "install", bytes(1024)), ChangeKeys(1, "melt", ONE)],
+                         ids=["more than a query takes", "unknown"])
+def test_what_cannot_be_asked_is_not_asked(command):
     bench = node(ONE)
     with pytest.raises(CommandError):
         bench.asks(command)
     assert bench.gossips() == []
+
+
+@pytest.mark.parametrize(("action", "complaint"), [
+    ("install", "key size must be 16, 24 or 32 bytes"), ("use", "Requested key is not in the keyring"), ("remove", ""),
+])
+def test_a_key_of_no_size_is_asked_of_all_and_each_says_what_serf_says(action, complaint):
+    bench = node(ONE)
+    bench.asks(ChangeKeys(5, action, b"short"))
+    bench.runs_until(bench.now + 3.3)
+    outcome = bench.replies()[0].result
+    assert outcome.messages == ({"me": complaint} if complaint else {})
+    assert keys(bench) == [ONE]

@@ -133,10 +133,20 @@ def test_an_answer_after_the_deadline_is_refused():
 def test_an_answer_too_large_is_refused_naming_limit_and_size_and_may_be_tried_again():
     bench = with_peers("bea")
     bench.hears(query_of(bench, "bea"))
-    with pytest.raises(CommandError, match="response exceeds limit of 1024 bytes: 1063 bytes"):
+    with pytest.raises(CommandError, match="^response exceeds limit of 1024 bytes$") as refused:
         bench.asks(Respond(9, 1, bytes(1024)))
+    assert refused.value.full == "response exceeds limit of 1024 bytes: 1063 bytes"
     bench.asks(Respond(9, 1, bytes(900)))
     assert len(bench.sends()) == 1
+
+
+def test_of_a_second_answer_its_size_is_looked_at_first_as_in_serf():
+    bench = with_peers("bea")
+    bench.hears(query_of(bench, "bea"))
+    bench.asks(Respond(9, 1, b"first"))
+    for payload, complaint in ((bytes(1024), "response exceeds limit of 1024 bytes"), (b"x", "response already sent")):
+        with pytest.raises(CommandError, match=f"^{complaint}$"):
+            bench.asks(Respond(9, 1, payload))
 
 
 @pytest.mark.parametrize("timeout_ns", [0, -1, -(1 << 63)])
@@ -467,8 +477,8 @@ def test_an_early_question_waits_for_who_is_leaving_until_it_has_gone():
 
 
 @pytest.mark.parametrize(("command", "settings", "complaint"), [
-    (StartQuery(1, "q", bytes(1024)), {}, "query exceeds limit of 1024 bytes: 11"),
-    (StartQuery(1, "q"), {"protocol": 3}, "Feature not supported"),
+    (StartQuery(1, "q", bytes(1024)), {}, "^query exceeds limit of 1024 bytes$"),
+    (StartQuery(1, "q"), {"protocol": 3}, "^Feature not supported$"),
     (StartQuery(1, "_serf_list-keys"), {}, "cannot contain the '_serf_' prefix"),
     (StartQuery(1, "_serf_ping", b"x"), {}, "cannot contain the '_serf_' prefix"),
     (StartQuery(1, "q", relay_factor=256), {}, "relay factor"),
@@ -478,6 +488,12 @@ def test_questions_that_cannot_be_asked(command, settings, complaint):
     with pytest.raises(CommandError, match=complaint):
         bench.asks(command)
     assert bench.gossips() == [] and bench.serf.next_deadline() == float("inf")
+
+
+def test_a_query_too_large_names_its_size_besides():
+    with pytest.raises(CommandError) as refused:
+        SerfBench().asks(StartQuery(1, "q", bytes(1024)))
+    assert refused.value.detail.removesuffix(" bytes").isdigit() and "limit of 1024 bytes: 11" in refused.value.full
 
 
 def test_each_question_has_its_own_time():

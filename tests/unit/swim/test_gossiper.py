@@ -148,6 +148,23 @@ def test_a_join_says_how_many_answered_and_why_others_did_not() -> None:
     assert results == [(1, ["Failed to join 10.0.0.2: dial tcp 10.0.0.2:2: connect: connection refused"])]
 
 
+def test_a_join_tells_failures_in_the_order_given_and_an_address_given_twice_counts_twice() -> None:
+    bench = gossip_only()
+    results: list[tuple[int, list[str]]] = []
+    one, two, bea = ("10.0.0.1", 1), ("10.0.0.2", 2), ("10.0.0.3", 3)
+    for addresses in ([one, two, one], [bea, one, bea]):
+        bench.membership.join(addresses, lambda n, failed, now, out: results.append((n, failed)), 0.0, bench.out)
+    first, second, third, fourth = bench.exchanges("sync")
+    finished = bench.membership.exchanges.finished
+    finished(second.id, None, "connect: no route to host", 0.1, bench.out)
+    finished(first.id, None, "timeout", 0.1, bench.out)
+    finished(third.id, PushPull(True, [entry("bea")]), "", 0.1, bench.out)
+    finished(fourth.id, None, "closed", 0.1, bench.out)
+    late = "Failed to join 10.0.0.1: dial tcp 10.0.0.1:1: i/o timeout"
+    away = "Failed to join 10.0.0.2: dial tcp 10.0.0.2:2: connect: no route to host"
+    assert results == [(0, [late, away, late]), (2, ["Failed to join 10.0.0.1: closed"])]
+
+
 def test_a_node_that_joined_syncs_once_more_soon_after() -> None:
     bench = gossip_only()
     bench.membership.join([("10.0.0.1", 1)], lambda *_: None, 0.0, bench.out)
