@@ -18,6 +18,7 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 _SYSLOG = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 _SERF_WORDS = {logging.DEBUG: "DEBUG", logging.INFO: "INFO", logging.WARNING: "WARN", logging.ERROR: "ERR",
                logging.CRITICAL: "ERR"}
+_IPC = "agent.ipc: "        # what sessions say of their clients begins with its component
 _COLOURS = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m", logging.CRITICAL: "\x1b[31m"}
 
 
@@ -115,7 +116,8 @@ def own_words(record: logging.LogRecord) -> Words:
 def serf_line(record: logging.LogRecord, words: Words) -> str:
     stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(record.created))
     level, component, text = words
-    return f"{stamp} [{_SERF_WORDS.get(level, record.levelname)}] {component}: {text}"
+    said = text if text.startswith(_IPC) else f"{component}: {text}"
+    return f"{stamp} [{_SERF_WORDS.get(level, record.levelname)}] {said}"
 
 
 class StderrHandler(logging.Handler):

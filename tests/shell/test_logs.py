@@ -199,6 +199,12 @@ def test_the_last_lines_are_kept_in_serfs_form(logger):
     assert len(ring.recent(0)[-1]) == LINE_BYTES_MAX
 
 
+def test_what_is_said_of_clients_is_a_line_as_serf_has_it(logger):
+    ring = a_ring(logger)
+    logger.warning("agent.ipc: Dropping event to ipc.client: 127.0.0.1:9")
+    assert ring.recent(0)[0].endswith(" [WARN] agent.ipc: Dropping event to ipc.client: 127.0.0.1:9")
+
+
 def test_details_are_logged_while_somebody_listens_for_them(logger):
     ring = a_ring(logger)
     heard: list[str] = []
