@@ -156,7 +156,8 @@ class Query:
 
     acked: list[str]                    # names so far, in order of arrival
     answered: list[str]
-    silent: list[str] | None            # once it is over: who was asked and did neither; None from Serf's agent
+    silent: list[str] | None            # once it is over: who was asked and did neither. None from Serf's agent, and
+    #                                     where it cannot be told who was asked
 
     def __init__(self, records: Iterator[dict[str, Any]]) -> None:
         self.acked, self.answered, self.silent = [], [], None

@@ -83,11 +83,12 @@ class QueryAnswer:
 
 @dataclass(slots=True)
 class QueryOutcome:
-    """Names, in order of arrival. `silent` is known for early queries only: who was asked and did neither."""
+    """Names, in order of arrival. `silent`: who was asked and did neither. None unless the query was an early one, and
+    of an early one that others may read in other ways than we do."""
 
     acked: list[str]
     answered: list[str]
-    silent: list[str]
+    silent: list[str] | None
 
 
 @dataclass(slots=True)

@@ -48,14 +48,18 @@ def _bracketed(left: str, items: list[str], right: str, line: str) -> str:
 
 
 def _string(text: str) -> str:
-    """Bytes that are not UTF-8 are lone surrogates here and escapes there."""
+    """What a terminal could obey is escaped. A byte that is not UTF-8, a lone surrogate here, is `\\xNN` there."""
     text = text.translate(_ESCAPES)
-    if not text.isascii() and (not _stdout_takes_unicode() or any("\ud800" <= c <= "\udfff" for c in text)):
+    if not text.isascii() and not (text.isprintable() and _stdout_takes_unicode()):
         text = "".join(c if c.isascii() else _escaped(ord(c)) for c in text)
     return f'"{text}"'
 
 
 def _escaped(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\\\x{code - 0xDC00:02x}"      # a byte that is not UTF-8, as `printable` shows it
+    if 0xD800 <= code <= 0xDFFF:
+        return "\\ufffd"          # no character: parsers refuse half a pair
     if code < 0x10000:
         return f"\\u{code:04x}"
     code -= 0x10000

@@ -59,7 +59,7 @@ class RunningQuery:
         self.id = id
         self.acks_wanted = ask.ack
         self.acks_count = ask.name == PING          # nobody answers a ping but by the ack
-        self.asked = asked                          # None: not of interest
+        self.asked = asked                          # None: not of interest, or not to be told
         self.missing = dict.fromkeys(asked or ())
         self.acked: dict[str, None] = {}
         self.answered: dict[str, None] = {}
@@ -67,7 +67,8 @@ class RunningQuery:
         self.on_answer, self.on_over = on_answer, on_over
 
     def outcome(self) -> QueryOutcome:
-        silent = [name for name in self.asked or () if name not in self.acked and name not in self.answered]
+        silent = None if self.asked is None else [
+            name for name in self.asked if name not in self.acked and name not in self.answered]
         return QueryOutcome(list(self.acked), list(self.answered), silent)
 
 

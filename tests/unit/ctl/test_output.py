@@ -22,12 +22,32 @@ def test_json_reads_back_as_what_was_written(value):
 
 
 def test_bytes_that_are_not_utf8_become_escapes_in_json():
-    assert json_line({"a": "é\udcff😀"}) == '{"a": "\\u00e9\\udcff\\ud83d\\ude00"}\n'
+    assert json_line({"a\udc80": "é\udcff😀"}) == '{"a\\\\x80": "\\u00e9\\\\xff\\ud83d\\ude00"}\n'
+    assert json.loads(json_line({"a\udc80": "é\udcff😀"})) == {"a\\x80": "é\\xff😀"}
     assert json.loads(json_line("é\x7f\x1b")) == "é\x7f\x1b"
+
+
+@given(st.text())
+def test_json_cannot_command_a_terminal_either(text):
+    """Nor can the controls above ASCII, or what turns the direction of text."""
+    assert json_line(text)[:-1].isprintable() and json.loads(json_line(text)) == text
+    assert json_line("\x9b2J\u202e") == '"\\u009b2J\\u202e"\n'
 
 
 def test_json_is_indented_for_documents():
     assert json_text({"a": [1, {}], "b": {"c": None}}) == json.dumps({"a": [1, {}], "b": {"c": None}}, indent=2) + "\n"
+
+
+ANY_BYTES = st.binary(max_size=20).map(lambda data: data.decode("utf-8", "surrogateescape"))
+HALF_PAIRS = st.lists(st.integers(0xD800, 0xDFFF).map(chr), max_size=3).map("".join)
+
+
+@given(st.dictionaries(ANY_BYTES, ANY_BYTES | HALF_PAIRS))
+def test_json_is_unicode_whatever_bytes_it_is_made_of(value):
+    """Strict parsers, jq for one, refuse half a surrogate pair."""
+    read = json.loads(json_line(value).encode())
+    assert not any("\ud800" <= c <= "\udfff" for item in read.items() for text in item for c in text)
+    assert bool(read) is bool(value)
 
 
 @given(st.text())

@@ -333,7 +333,7 @@ def test_a_question_goes_out_with_our_address_and_answers_come_back_as_parts():
     bench.runs_until(bench.now + 1.9)
     assert bench.replies() == []
     bench.runs_until(bench.now + 0.2)
-    assert bench.replies() == [Reply(3, QueryOutcome(["bea"], ["bea"], []))]
+    assert bench.replies() == [Reply(3, QueryOutcome(["bea"], ["bea"], None))]
 
 
 def test_we_ack_and_answer_our_own_question_without_packets():
@@ -445,7 +445,7 @@ def test_an_early_question_that_only_others_may_understand_lasts_until_its_deadl
     bench.runs_until(bench.now + 0.9)
     assert bench.replies() == [] and len(bench.takes(Part)) == 1
     bench.runs_until(bench.now + 0.2)
-    assert bench.replies() == [Reply(3, QueryOutcome([], ["bea"], []))]
+    assert bench.replies() == [Reply(3, QueryOutcome([], ["bea"], None))]
 
 
 def test_an_early_question_whose_expression_takes_work_waits_for_all_that_match():
