@@ -13,7 +13,7 @@ from gossipd.serf.messages import EVENTS_BYTES_MAX, EventSlot, PushPullState, Us
 
 EVENTS_IN_SLOT_MAX = 1024
 """Different events with one Lamport time; further ones are dropped (§18.7)."""
-HISTORY_BYTES_MAX = EVENTS_BYTES_MAX // 2       # of the events that we tell in a push/pull
+HISTORY_BYTES_MAX = EVENTS_BYTES_MAX * 3 // 4   # of the events that we tell in a push/pull; 512 of the largest fit
 EVENT_OVERHEAD_BYTES = 32                       # of each, encoded
 EVENT_MEMORY_BYTES = 256                        # of each that is remembered, besides name and payload
 RING_BYTES_MAX = 16 * 1024 * 1024               # of all that is remembered; beyond, the oldest times are forgotten

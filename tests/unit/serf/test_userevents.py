@@ -210,6 +210,13 @@ def test_of_a_very_long_history_peers_get_the_newest_that_they_take():
     assert len(state) < EVENTS_BYTES_MAX and slots[-1].ltime == 512 and len(slots) > 100
 
 
+def test_a_ring_full_of_the_largest_events_is_told_in_full():
+    bench = SerfBench(user_event_bytes=9216)
+    for ltime in range(1, 513):
+        bench.hears(encode_user_event(UserEventMessage(ltime, "a", bytes(9215), False)))
+    assert len(decode_push_pull(bench.serf.local_state(False)).events) == 512
+
+
 def test_a_long_history_of_names_of_wide_characters_is_one_that_peers_take():
     bench = SerfBench()
     for number in range(1700):
