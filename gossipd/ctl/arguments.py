@@ -85,6 +85,8 @@ def _take_option(word: str, rest: object, known: dict[str, Option], values: Valu
         equals = value
     option = known.get(name)
     if option is None:
+        if command is None and any(name in _by_name(one.options) for one in COMMANDS.values()):
+            raise UsageError(f"option {name} stands after the command")
         raise UsageError(_unknown("option", name, list(known)), command)
     if option.kind == FLAG:
         if equals:
@@ -114,7 +116,7 @@ def _check_count(arguments: Arguments) -> None:
     command, count = arguments.command, len(arguments.words)
     if command is None:
         if count:
-            raise UsageError(_unknown("command", arguments.words[0], list(COMMANDS)))
+            raise UsageError(unknown_command(arguments.words[0]))
         raise UsageError("which command?")
     if count < command.least:
         raise UsageError(f"{command.name} needs {command.arguments}", command)
@@ -122,11 +124,23 @@ def _check_count(arguments: Arguments) -> None:
         raise UsageError(f"{command.name}: unexpected argument {arguments.words[command.most]!r}", command)
 
 
+def unknown_command(word: str) -> str:
+    return _unknown("command", word, list(COMMANDS))
+
+
 def _unknown(what: str, word: str, known: list[str]) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(word, known, n=1)
     return f"unknown {what} {word!r}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def whole_number(text: str, most: int) -> int:
+    """Decimal digits, from 0 to `most`; -1 for anything else. Python refuses to read thousands of them."""
+    if not (text.isascii() and text.isdigit()) or len(text.lstrip("0")) > len(str(most)):
+        return -1
+    number = int(text.lstrip("0") or "0")
+    return number if number <= most else -1
 
 
 def seconds(text: str, default: float) -> float:

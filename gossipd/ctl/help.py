@@ -10,10 +10,12 @@ ENVIRONMENT = (
     ("GOSSIPCTL_RPC", "where the daemon is: a path if it holds a /, else HOST:PORT"),
     ("GOSSIPCTL_RPC_AUTH", "key that the daemon asks for: unlike --rpc-auth, other users cannot see it"),
     ("NO_COLOR", "if set, no colors on terminals either"),
+    ("TERM", "if it is dumb, no colors and no progress on terminals"),
+    ("XDG_RUNTIME_DIR", "where the socket of a daemon is that this user started"),
 )
 EXIT_CODES = (
     ("0", "done"), ("1", "it failed"), ("2", "wrong usage"), ("3", "nothing matched"), ("4", "only partly done"),
-    ("5", "no answer in time"), ("6", "daemon not reachable"),
+    ("5", "no answer in time"), ("6", "daemon not reachable"), ("130", "interrupted"),
 )
 
 

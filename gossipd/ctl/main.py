@@ -7,17 +7,34 @@ from __future__ import annotations
 
 import os
 import sys
+from _signal import (  # type: ignore[import-not-found]     # the C half of `signal`: the rest brings enum, 5 ms
+    SIG_DFL,
+    SIGINT,
+    default_int_handler,
+    getsignal,
+    signal,
+)
 
 from gossipd.client import Client, ClientError, TimedOut, Unreachable
-from gossipd.ctl.arguments import Arguments, UsageError, parse, seconds
-from gossipd.ctl.output import EXIT_ERROR, EXIT_OK, EXIT_TIMEOUT, EXIT_UNREACHABLE, EXIT_USAGE, complain, fail
+from gossipd.ctl.arguments import Arguments, UsageError, parse, seconds, unknown_command
+from gossipd.ctl.output import (
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_TIMEOUT,
+    EXIT_UNREACHABLE,
+    EXIT_USAGE,
+    fail,
+)
 
 TIMEOUT_S = 10.0
 TIMEOUT_CHANGE_S = 60.0
 """For what has to travel through the cluster: dead seeds take 10 s each."""
+TIMEOUT_QUERY_MIN_S = 1.0
+"""A query may be over sooner; whether there is a daemon is not known sooner."""
+CHANGING = ("cluster", "tags", "keys")      # modules
 SERF_PORT = "7373"
 HOW_TO_FIND = "Name its socket with --rpc-socket PATH, --rpc-addr HOST:PORT or GOSSIPCTL_RPC"
-INTERRUPTED = 130           # 128 + SIGINT, as shells have it
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,6 +46,8 @@ def main(argv: list[str] | None = None) -> int:
     sys.stderr.reconfigure(errors="backslashreplace")   # type: ignore[union-attr]
     argv = sys.argv[1:] if argv is None else argv
     try:
+        if getsignal(SIGINT) == SIG_DFL:        # the program's first lines must not be interrupted by a traceback
+            signal(SIGINT, default_int_handler)
         code = _main(argv)
         sys.stdout.flush()
         return code
@@ -42,14 +61,15 @@ def main(argv: list[str] | None = None) -> int:
     except ClientError as error:
         return fail(EXIT_ERROR, str(error), wants_json(argv))
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         _silence_stdout()
         return EXIT_OK
     except OSError as error:
-        complain(f"cannot write: {error.strerror}")
         _silence_stdout()
-        return EXIT_ERROR
+        return fail(EXIT_ERROR, f"cannot write: {error.strerror}", wants_json(argv))
+    except Exception as error:      # a bug of ours, or a daemon that answers nonsense
+        return fail(EXIT_ERROR, f"unexpected: {type(error).__name__}: {error}", wants_json(argv))
 
 
 def wants_json(argv: list[str]) -> bool:
@@ -63,7 +83,11 @@ def wants_json(argv: list[str]) -> bool:
 
 def run() -> None:
     """The program. Everything is written by now, and taking the interpreter apart would cost 2 ms."""
-    os._exit(main())
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    os._exit(code)
 
 
 def _main(argv: list[str]) -> int:
@@ -74,7 +98,7 @@ def _main(argv: list[str]) -> int:
         from gossipd.ctl.help import help_text
 
         if arguments.command is None and arguments.words:
-            raise UsageError(f"unknown command {arguments.words[0]!r}")
+            raise UsageError(unknown_command(arguments.words[0]))
         sys.stdout.write(help_text(arguments.command))
         return EXIT_OK
     if arguments.flag("version"):
@@ -120,9 +144,9 @@ def _run(arguments: Arguments) -> int:
 def connect(arguments: Arguments) -> Client:
     """To the daemon that the options or the environment name. Raises ClientError or UsageError."""
     module = "" if arguments.command is None else arguments.command.module
-    # A query's --timeout is the query's own.
-    text = "" if module == "query" else arguments.text("timeout")
-    timeout_s = seconds(text, TIMEOUT_CHANGE_S if module in ("cluster", "tags", "keys") else TIMEOUT_S)
+    timeout_s = seconds(arguments.text("timeout"), TIMEOUT_CHANGE_S if module in CHANGING else TIMEOUT_S)
+    if module == "query":       # its --timeout is the query's own; the calls around it are short ones
+        timeout_s = min(max(timeout_s, TIMEOUT_QUERY_MIN_S), TIMEOUT_S)
     auth_key = arguments.text("rpc_auth") or os.environ.get("GOSSIPCTL_RPC_AUTH", "")
     return Client(_address(arguments), auth_key=auth_key, timeout_s=timeout_s)
 

@@ -12,6 +12,7 @@ EXIT_NOTHING = 3            # nothing matched
 EXIT_PARTLY = 4
 EXIT_TIMEOUT = 5
 EXIT_UNREACHABLE = 6
+EXIT_INTERRUPTED = 130      # 128 + SIGINT, as shells have it
 
 RED, GREEN, YELLOW, DIM, BOLD = "31", "32", "33", "2", "1"
 STATUS_COLORS = {"alive": GREEN, "suspect": YELLOW, "leaving": YELLOW, "left": DIM, "failed": RED}
@@ -19,7 +20,15 @@ STATUS_COLORS = {"alive": GREEN, "suspect": YELLOW, "leaving": YELLOW, "left": D
 
 def complain(text: str) -> None:
     """One line on stderr, whatever the text holds."""
-    sys.stderr.write(f"gossipctl: {printable(' '.join(text.split()))}\n")
+    _say(f"gossipctl: {printable(' '.join(text.split()))}\n")
+
+
+def _say(line: str) -> None:
+    """The exit code says it too, should nobody hear it."""
+    try:
+        sys.stderr.write(line)
+    except OSError:
+        pass
 
 
 def fail(code: int, error: str, as_json: bool, advice: str = "") -> int:
@@ -27,10 +36,19 @@ def fail(code: int, error: str, as_json: bool, advice: str = "") -> int:
     if as_json:
         from gossipd.ctl.jsontext import json_line
 
-        sys.stderr.write(json_line({"error": error, "exit_status": code}))
+        _say(json_line({"error": error, "exit_status": code}))
     else:
         complain(error + advice)
     return code
+
+
+def result(as_json: bool, record: dict[str, object], text: str) -> str:
+    """What a command writes that has little to say: JSON, or a line for people. `text` must be printable."""
+    if not as_json:
+        return text + "\n"
+    from gossipd.ctl.jsontext import json_text
+
+    return json_text(record)
 
 
 def colors_wanted() -> bool:

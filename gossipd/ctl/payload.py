@@ -17,7 +17,12 @@ def payload_argument(arguments: Arguments, index: int = 1) -> bytes | None:
     word = arguments.words[index]
     if word != "-":
         return word.encode("utf-8", "surrogateescape")
-    data = sys.stdin.buffer.read(STDIN_BYTES_MAX + 1)
+    if sys.stdin is None:
+        raise UsageError("standard input is closed", arguments.command)
+    try:
+        data = sys.stdin.buffer.read(STDIN_BYTES_MAX + 1)
+    except OSError as error:
+        raise UsageError(f"standard input cannot be read: {error.strerror}", arguments.command) from None
     if len(data) > STDIN_BYTES_MAX:
         raise UsageError(f"more than {STDIN_BYTES_MAX} bytes on standard input", arguments.command)
     return data

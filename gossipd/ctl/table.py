@@ -84,7 +84,7 @@ COMMANDS = {command.name: command for command in (
         )),
     Command(
         "join", "make the daemon join a cluster", "cluster", "ADDRESS...", 1, ANY_NUMBER,
-        options=(Option("--replay", "", "also deliver user events from before the join", FLAG),),
+        options=(Option("--replay", "", "also deliver user events from before the join", FLAG), output(TEXT, JSON)),
         about="An address is HOST, HOST:PORT or [IPv6]:PORT; without a port the daemon's own gossip port is meant. "
               "Exit status 4: only some could be contacted.",
         examples=(
@@ -93,10 +93,11 @@ COMMANDS = {command.name: command for command in (
         )),
     Command(
         "leave", "make the daemon leave the cluster and end", "cluster",
+        options=(output(TEXT, JSON),),
         examples=(("gossipctl leave", "the others see it as left, not as failed"),)),
     Command(
         "force-leave", "declare a failed member left", "cluster", "NAME", 1, 1,
-        options=(Option("--prune", "", "also make the cluster forget it", FLAG),),
+        options=(Option("--prune", "", "also make the cluster forget it", FLAG), output(TEXT, JSON)),
         about="A member that is in fact alive comes back by itself. Exit status 3: no member has this name.",
         hint=MEMBERS,
         examples=(
@@ -128,6 +129,7 @@ COMMANDS = {command.name: command for command in (
         options=(
             Option("--coalesce", "", "who listens may get only the last of several with this name; the default", FLAG),
             Option("--no-coalesce", "", "who listens gets every one, at once", FLAG),
+            output(TEXT, JSON),
         ),
         about="PAYLOAD is sent as it is; - reads it from standard input, byte for byte. Name and payload together may "
               "have 512 bytes unless the daemon allows more.",
@@ -155,6 +157,7 @@ COMMANDS = {command.name: command for command in (
         )),
     Command(
         "respond", "answer a query", "send", "QUERY [PAYLOAD]", 1, 2,
+        options=(output(TEXT, JSON),),
         about="QUERY is the number that `gossipctl events --type query -o jsonl` shows as query. PAYLOAD - reads "
               "standard input. Only the first answer of a daemon counts.",
         examples=(

@@ -9,6 +9,7 @@ from gossipd.client import Client, Discovered, Sighting
 from gossipd.ctl.arguments import Arguments, UsageError
 from gossipd.ctl.jsontext import json_text
 from gossipd.ctl.output import EXIT_NOTHING, EXIT_OK, age, complain, printable, rfc3339, table
+from gossipd.ctl.progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ def run_discover(arguments: Arguments, connect: Callable[[], Client]) -> int:
     with connect() as client:
         found = client.discovered(ask=wait_s > 0)
         if wait_s and found.cluster:
-            sleep(wait_s)
+            with Progress(lambda: "listening"):
+                sleep(wait_s)
             found = client.discovered()
     if arguments.text("output") == "json":
         sys.stdout.write(json_text(_json(found)))

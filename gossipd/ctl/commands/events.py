@@ -6,7 +6,7 @@ import sys
 from time import localtime, strftime, time
 
 from gossipd.client import Client, ClientError, ConnectionLost, Event
-from gossipd.ctl.arguments import Arguments, UsageError
+from gossipd.ctl.arguments import Arguments, UsageError, whole_number
 from gossipd.ctl.commands.members import member_json
 from gossipd.ctl.jsontext import json_line
 from gossipd.ctl.output import (
@@ -22,12 +22,14 @@ from gossipd.ctl.output import (
     rfc3339,
 )
 from gossipd.ctl.payload import payload_json, payload_lines
+from gossipd.ctl.reader import EndWithReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 COLORS = {"member-join": GREEN, "member-failed": RED, "member-leave": YELLOW, "member-reap": YELLOW}
+COUNT_MAX = 1 << 62
 KIND_WIDTH = len("member-failed")
 
 
@@ -35,7 +37,7 @@ def run_events(arguments: Arguments, connect: Callable[[], Client]) -> int:
     left = _count(arguments)
     write_json = wants_json(arguments)
     paint = colors_wanted()
-    with connect() as client:
+    with connect() as client, EndWithReader():
         try:
             for event in _subscribe(client, arguments):
                 sys.stdout.write(json_line(event_json(event)) if write_json else _text(event, paint))
@@ -56,9 +58,10 @@ def wants_json(arguments: Arguments) -> bool:
 
 def _count(arguments: Arguments) -> int:
     text = arguments.text("count")
-    if text and not (text.isascii() and text.isdigit() and int(text) > 0):
+    count = whole_number(text, COUNT_MAX) if text else -1
+    if text and count < 1:
         raise UsageError(f"option --count: {text!r} is not a number above 0", arguments.command)
-    return int(text) if text else -1
+    return count
 
 
 def _subscribe(client: Client, arguments: Arguments):    # type: ignore[no-untyped-def]

@@ -79,7 +79,9 @@ def _json(result: KeyResult, action: str) -> dict[str, object]:
     """docs/json.md says what these mean; keys are only ever added."""
     record: dict[str, object] = {
         "error": result.error, "nodes": result.nodes, "responses": result.responses, "errors": result.errors,
-        "messages": dict(sorted(result.messages.items())), "done": result.done, "silent": result.silent,
+        "messages": dict(sorted(result.messages.items())),
+        "done": None if result.done is None else sorted(result.done),
+        "silent": None if result.silent is None else sorted(result.silent),
     }
     if action == "list":
         primaries = result.primaries

@@ -6,7 +6,7 @@ import sys
 from time import monotonic
 
 from gossipd.client import Answer, Client, Query
-from gossipd.ctl.arguments import Arguments, UsageError, seconds
+from gossipd.ctl.arguments import Arguments, UsageError, seconds, whole_number
 from gossipd.ctl.jsontext import json_line, json_text
 from gossipd.ctl.output import EXIT_NOTHING, EXIT_OK, EXIT_PARTLY, complain, printable, table
 from gossipd.ctl.payload import payload_argument, payload_json, payload_lines
@@ -58,10 +58,11 @@ def _query(arguments: Arguments, connect: Callable[[], Client]) -> int:
 
 def _relay_factor(arguments: Arguments) -> int:
     text = arguments.text("relay_factor") or "0"
-    if not (text.isascii() and text.isdigit() and int(text) <= RELAY_FACTOR_MAX):
+    factor = whole_number(text, RELAY_FACTOR_MAX)
+    if factor < 0:
         raise UsageError(f"option --relay-factor: {text!r} is not a number from 0 to {RELAY_FACTOR_MAX}",
                          arguments.command)
-    return int(text)
+    return factor
 
 
 def _since(begun: float) -> float:

@@ -20,21 +20,18 @@ BYTES_MAX = 512
 
 def run_tags(arguments: Arguments, connect: Callable[[], Client]) -> int:
     action, words = arguments.words[0], arguments.words[1:]
-    if action == "list" and not words:
-        return _list(arguments, connect)
-    if action == "set" and words:
-        changes = dict(_pair(word, arguments) for word in words)
-        with connect() as client:
-            with Progress(lambda: "telling the cluster"):
-                client.change_tags(changes)
-            _say_size(client)
-    elif action == "unset" and words:
-        with connect() as client:
-            with Progress(lambda: "telling the cluster"):
-                client.change_tags(delete=words)
-            _say_size(client)
-    else:
+    if action not in ("list", "set", "unset") or bool(words) == (action == "list"):
         raise UsageError("tags needs list, set KEY=VALUE... or unset KEY...", arguments.command)
+    changes = dict(_pair(word, arguments) for word in words) if action == "set" else {}
+    with connect() as client:
+        if action != "list":
+            with Progress(lambda: "telling the cluster"):
+                client.change_tags(changes, delete=words if action == "unset" else [])
+        tags = dict(sorted(client.stats().get("tags", {}).items()))
+    if arguments.text("output") == "json":
+        sys.stdout.write(json_text({"tags": tags, "bytes": bytes_taken(tags), "bytes_max": BYTES_MAX}))
+    else:
+        sys.stdout.write((_table(tags) if action == "list" else "") + _size(tags) + "\n")
     return EXIT_OK
 
 
@@ -45,19 +42,8 @@ def _pair(word: str, arguments: Arguments) -> tuple[str, str]:
     return key, value
 
 
-def _list(arguments: Arguments, connect: Callable[[], Client]) -> int:
-    with connect() as client:
-        tags = dict(sorted(client.stats().get("tags", {}).items()))
-    if arguments.text("output") == "json":
-        sys.stdout.write(json_text({"tags": tags, "bytes": bytes_taken(tags), "bytes_max": BYTES_MAX}))
-    else:
-        sys.stdout.write(table(["KEY", "VALUE"], [[printable(key), printable(tags[key])] for key in tags]))
-        sys.stdout.write(f"\n{_size(tags)}\n")
-    return EXIT_OK
-
-
-def _say_size(client: Client) -> None:
-    sys.stdout.write(_size(client.stats().get("tags", {})) + "\n")
+def _table(tags: dict[str, str]) -> str:
+    return table(["KEY", "VALUE"], [[printable(key), printable(tags[key])] for key in tags]) + "\n"
 
 
 def _size(tags: dict[str, str]) -> str:

@@ -129,6 +129,21 @@ def test_force_leave_knows_the_names(ctl, daemon):
     assert ctl("force-leave", "omgea") == (3, "", "gossipctl: no member is called 'omgea'; did you mean 'omega'?\n")
 
 
+@pytest.mark.parametrize(("words", "expected"), [
+    (["join", "a", "b"], {"addresses": 2, "contacted": 1}),
+    (["leave"], {"left": True}),
+    (["force-leave", "--prune", "omega"], {"name": "omega", "pruned": True}),
+    (["event", "deploy\x9b"], {"name": "deploy\x9b"}),
+    (["respond", "7"], {"query": 7}),
+    (["tags", "set", "a=b"], {"tags": {"role": "web"}, "bytes": 11, "bytes_max": 512}),
+    (["tags", "unset", "a"], {"tags": {"role": "web"}, "bytes": 11, "bytes_max": 512}),
+])
+def test_what_changes_something_answers_in_json_too(ctl, daemon, words, expected):
+    daemon.backend.tags = {"role": "web"}
+    daemon.backend.member_list.append(a_member("omega", 15, "failed"))
+    assert json.loads(ctl(*words, "-o", "json")[1]) == expected
+
+
 def test_tags_are_shown_and_changed(ctl, daemon):
     daemon.backend.tags = {"role": "web"}
     assert ctl("tags", "set", "n=1", "dc=") == (0, "tags take 11 of 512 bytes\n", "")
@@ -212,6 +227,14 @@ def test_wrong_usage_is_one_line_and_exit_2(ctl, words):
 def test_a_mistyped_word_is_answered_with_the_nearest(ctl):
     assert "did you mean members?" in ctl("membres")[2]
     assert "did you mean --status?" in ctl("members", "--statsu", "x")[2]
+    assert "did you mean members?" in ctl("help", "membres")[2]
+    assert ctl("-o", "json", "members")[2] == '{"error": "option -o stands after the command", "exit_status": 2}\n'
+
+
+@pytest.mark.parametrize("words", [["events", "--count"], ["respond"], ["query", "x", "--relay-factor"]])
+def test_a_number_of_thousands_of_digits_is_wrong_usage(ctl, words):
+    code, _, err = ctl(*words, "9" * 5000)
+    assert code == 2 and err.startswith("gossipctl: ")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["help"]])

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from gossipd.events import UserEvent
 
 LAUNCHER = Path(__file__).resolve().parents[3] / "packaging" / "bin" / "gossipctl"
@@ -37,6 +39,16 @@ def test_a_reader_that_goes_away_ends_events_cleanly(daemon):
     assert process.wait(10) == 0 and process.stderr.read() == ""
 
 
+@pytest.mark.parametrize("words", [["events", "--count", "9"], ["events", "--json"], ["monitor"]])
+def test_a_reader_that_goes_away_is_noticed_though_nothing_more_happens(daemon, words):
+    daemon.hangs_up = False
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    process = start(daemon, *words, stdout=write_end)
+    os.close(write_end)
+    assert process.wait(10) == 0 and process.stderr.read() == ""
+
+
 def test_a_full_disk_is_an_error_in_one_line(daemon):
     with open("/dev/full", "w") as full:
         process = start(daemon, "members", stdout=full)
@@ -49,6 +61,47 @@ def test_a_closed_stdout_is_an_error_in_one_line(daemon):
     done = subprocess.run(
         [*closed, "members", "--rpc-socket", daemon.path], stderr=subprocess.PIPE, text=True, timeout=10)
     assert (done.returncode, done.stderr) == (1, "gossipctl: cannot write: Bad file descriptor\n")
+
+
+@pytest.mark.parametrize(("line", "code", "said"), [
+    ("event x - <&-", 2, "gossipctl: standard input is closed (see: gossipctl event --help)\n"),
+    ("members <&-", 0, ""),
+    ("bogus 2>&-", 2, ""), ("bogus 2>/dev/full", 2, ""), ("members 2>&-", 0, ""),
+    ("members -o json >/dev/full", 1, '{"error": "cannot write: No space left on device", "exit_status": 1}\n'),
+])
+def test_closed_and_full_standard_files_are_no_traceback(daemon, line, code, said):
+    command = f"exec {sys.executable} -I {LAUNCHER} --rpc-socket {daemon.path} {line}"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=10)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+LATE = """
+import os, signal, sys
+def interrupt(event, about):
+    if event == "import" and about[0] == "gossipd.ctl.table":
+        os.kill(os.getpid(), signal.SIGINT)
+sys.addaudithook(interrupt)
+sys.argv[:] = sys.argv[1:]
+exec(compile(open(sys.argv[0]).read(), sys.argv[0], "exec"), {"__name__": "__main__", "__file__": sys.argv[0]})
+"""
+
+
+def test_an_interrupt_while_it_starts_is_no_traceback(daemon):
+    command = [sys.executable, "-I", "-c", LATE, str(LAUNCHER), "members", "--rpc-socket", daemon.path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_an_interrupt_that_is_ignored_from_the_beginning_stays_so(daemon):
+    daemon.events, daemon.hangs_up = [EVENT], False
+    process = subprocess.Popen(["/bin/sh", "-c", f"trap '' INT; exec {sys.executable} -I {LAUNCHER} events --count 2 "
+                                f"--rpc-socket {daemon.path}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert b"deploy" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.3)
+    process.kill()
+    process.communicate(timeout=10)
 
 
 def test_the_launcher_answers(daemon):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import pty
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gossipd.commands import QueryAnswer
-from gossipd.ctl.main import wants_json
+from gossipd.ctl.main import main, wants_json
 from gossipd.events import UserEvent
 from tests.unit.ctl.daemon import FakeDaemon, a_daemon
 from tests.unit.rpc.fakes import FakeBackend
@@ -58,6 +60,16 @@ def test_a_terminal_shows_what_is_waited_for_and_nothing_of_it_stays(slow_daemon
     assert last.startswith("gossipctl: no answer from ") and last.count("\n") == 1
 
 
+@pytest.mark.parametrize("words", [["query", "x"], ["reachability"], ["members"], ["keys", "list"], ["monitor"]])
+def test_a_daemon_that_hangs_is_not_waited_for_beyond_the_deadline(tmp_path, capsys, words):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "hung.sock"))
+        listener.listen()
+        begun = time.monotonic()
+        assert main(["--timeout", "0.2", "--rpc-socket", str(tmp_path / "hung.sock"), *words]) == 5
+    assert time.monotonic() - begun < 3.0 and capsys.readouterr().err.startswith("gossipctl: no answer from ")
+
+
 def test_a_query_shows_how_many_were_heard_so_far(slow_daemon):
     slow_daemon.backend.parts = [QueryAnswer("beta", None, True)]
     ours, theirs = pty.openpty()
@@ -91,6 +103,10 @@ def test_pipes_get_no_progress(slow_daemon):
     (["events", "--json", "--count", "x"], 2, "option --count: 'x' is not a number above 0"),
     (["query", "-ojsonl", "load", "--relay-factor", "-1"], 2,
      "option --relay-factor: '-1' is not a number from 0 to 255"),
+    (["rtt", "-o", "json", "nobody"], 3,
+     "nothing is known of 'nobody': no member has this name, or it was not measured yet"),
+    (["force-leave", "-o", "json", "nobody"], 3, "no member is called 'nobody'"),
+    (["event", "-o", "json", "x", "y", "z"], 2, "event: unexpected argument 'z'"),
 ])
 def test_errors_are_json_where_json_was_asked_for(ctl, words, code, error):
     got, out, said = ctl(*words)
