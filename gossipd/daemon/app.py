@@ -95,7 +95,7 @@ def make_node(config: Config, sockets: Sockets, snapshot: LineFile | None) -> No
     return Node(
         NodeConfig(swim, serf), rng=Random(), entropy=os.urandom,
         save_keys=keys_go_to(keyring_file) if keyring_file else keys_stay_in_memory,
-        restored=read_snapshot(snapshot, serf.rejoin_after_leave) if snapshot else None)
+        restored=read_snapshot(snapshot, serf.rejoin_after_leave, swim.members_max) if snapshot else None)
 
 
 async def run(

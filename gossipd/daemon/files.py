@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 
 from gossipd.errors import GossipdError
 
 TEMPORARY = ".compact"      # Serf calls its unfinished snapshot so
 READ_BYTES_MAX = 256 << 20
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+PIECE_BYTES = 1 << 20       # read at a time
+TAKES_MAX = 10              # attempts to lock a file that is being replaced
+_OPEN = os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+_NEW = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ETXTBSY)
 
 
 def replace_file(path: str, data: bytes, mode: int) -> None:
@@ -19,18 +25,29 @@ def replace_file(path: str, data: bytes, mode: int) -> None:
 
     An existing file keeps mode and owner, and a link stays a link; `mode` is for a new file.
     """
+    os.close(_replace(path, data, mode))
+
+
+def _replace(path: str, data: bytes, mode: int) -> int:
+    """The new file, locked before it has its name, so that nobody finds it unlocked."""
     path = os.path.realpath(path)
     temporary = path + TEMPORARY
     with suppress(FileNotFoundError):
         os.unlink(temporary)        # of somebody who crashed
+    fd = -1
     try:
-        _write_new(temporary, data, mode, _status(path))
+        fd = os.open(temporary, _NEW, mode if (like := _status(path)) is None else 0o600)
+        _lock(fd)
+        _write_new(fd, data, like)
         os.replace(temporary, path)
     except BaseException:
+        if fd >= 0:
+            os.close(fd)
         with suppress(OSError):
             os.unlink(temporary)
         raise
     _sync_directory(os.path.dirname(path))
+    return fd
 
 
 def _status(path: str) -> os.stat_result | None:
@@ -40,17 +57,37 @@ def _status(path: str) -> os.stat_result | None:
         return None
 
 
-def _write_new(path: str, data: bytes, mode: int, like: os.stat_result | None) -> None:
-    fd = os.open(path, _NEW, mode if like is None else 0o600)
+def _write_new(fd: int, data: bytes, like: os.stat_result | None) -> None:
+    if like is not None:
+        if (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(fd, like.st_uid, like.st_gid)
+        os.fchmod(fd, stat.S_IMODE(like.st_mode))
+    write_all(fd, data)
+    os.fsync(fd)
+
+
+def _lock(fd: int) -> bool:
+    """Keep the file for ourselves, until it is closed. False if somebody else does. Serf looks at no locks, and there
+    are file systems without: then nobody keeps anything."""
     try:
-        if like is not None:
-            if (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(fd, like.st_uid, like.st_gid)
-            os.fchmod(fd, stat.S_IMODE(like.st_mode))
-        write_all(fd, data)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _holder(fd: int) -> str:
+    """Who has locked the file, as far as one can see: the end of a sentence."""
+    status = os.fstat(fd)
+    file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    with suppress(OSError), open("/proc/locks") as locks:
+        for line in locks:
+            words = line.split()
+            if words[1] == "FLOCK" and words[-3] == file and words[-4] != "0":
+                return f" (pid {words[-4]})"
+    return ""
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -71,61 +108,97 @@ def _sync_directory(path: str) -> None:
 
 
 class LineFile:
-    """A text file that grows by whole lines. Calls block, and raise OSError when the file cannot be written."""
+    """A text file that grows by whole lines and belongs to one process at a time. Calls block, and raise OSError when
+    the file cannot be written."""
 
     def __init__(self, path: str, mode: int = 0o644) -> None:
         self.path, self._mode = path, mode
         self._fd = -1
+        self._writable = False
         self.size = 0               # bytes that count: whole lines
+        self.skipped = 0            # bytes at its beginning that were not read
         self._unfinished = False    # behind them is a piece of a line
 
-    def read(self) -> bytes:
-        """What is there, b"" if nothing is. Before anything is appended. Raises GossipdError."""
+    def read(self) -> Iterator[bytes]:
+        """What is there, in pieces, nothing if nothing is. Before anything is appended. Of a file that is too long to
+        be read the end, from the beginning of a line on. Raises GossipdError, also if another process has the file."""
         try:
-            text = self._read()
-        except FileNotFoundError as error:
-            if not os.path.isdir(os.path.dirname(self.path) or "."):
-                raise GossipdError(f"{self.path}: {error.strerror}") from None
-            return b""
+            if self._take_or_look():
+                yield from self._pieces()
         except OSError as error:
             raise GossipdError(f"{self.path}: {error.strerror}") from None
-        self.size = text.rfind(b"\n") + 1
-        self._unfinished = self.size < len(text)
-        return text
 
-    def _read(self) -> bytes:
-        # not blocking: opening a pipe would wait for its other end
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(fd, "rb") as file:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise GossipdError(f"{self.path}: is not a regular file")
-            if status.st_size > READ_BYTES_MAX:
-                raise GossipdError(f"{self.path}: is larger than {READ_BYTES_MAX >> 20} MiB")
-            return file.read(READ_BYTES_MAX)
+    def _take_or_look(self) -> bool:
+        """False if there is no file and none can be made: that is for whoever writes to tell."""
+        if (status := _status(self.path)) is not None and not stat.S_ISREG(status.st_mode):
+            # opening a pipe would wait for its other end, opening a device may do anything
+            is_directory = stat.S_ISDIR(status.st_mode)
+            raise GossipdError(f"{self.path}: {'Is a directory' if is_directory else 'is not a regular file'}")
+        try:
+            self._take(os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            if error.errno == errno.ENOENT and os.path.isdir(os.path.dirname(self.path) or "."):
+                return False        # in a working directory that was removed
+            if error.errno not in _UNWRITABLE:
+                raise
+            if status is None:
+                return False
+            self._take(os.O_RDONLY)
+        return True
+
+    def _take(self, flags: int) -> None:
+        """Open and lock it. Whoever had it may have put another in its place until we had the lock."""
+        for _ in range(TAKES_MAX):
+            fd = os.open(self.path, flags | _OPEN, self._mode)
+            self.close()
+            self._fd = fd
+            self._writable = flags != os.O_RDONLY
+            if not _lock(self._fd):
+                holder = _holder(self._fd)
+                self.close()
+                raise OSError(errno.EBUSY, f"in use by another process{holder}")
+            if self._is_ours():
+                return
+        raise OSError(errno.EBUSY, "replaced again and again by another process")
+
+    def _pieces(self) -> Iterator[bytes]:
+        end = os.fstat(self._fd).st_size
+        at = self.size = self.skipped = max(0, end - READ_BYTES_MAX)
+        skipping = at > 0
+        while at < end and (piece := os.pread(self._fd, min(PIECE_BYTES, end - at), at)):
+            newline = piece.rfind(b"\n") + 1
+            if newline:
+                self.size = at + newline
+            at += len(piece)
+            if skipping:
+                _, newline_byte, piece = piece.partition(b"\n")
+                skipping = not newline_byte
+            yield piece
+        if skipping:
+            raise GossipdError(f"{self.path}: no line ends in its last {READ_BYTES_MAX >> 20} MiB: is no snapshot")
+        self._unfinished = self.size < at
 
     def append(self, lines: bytes) -> None:
         """Whole lines. If this fails, what was written of them will not count."""
-        fd = self._open()
+        self._open()
         if self._unfinished:
-            self._cut(fd)
+            self._cut()
         data = b"\n" + lines if self._unfinished else lines
         try:
-            write_all(fd, data)
+            write_all(self._fd, data)
         except OSError:
             self._unfinished = True
-            self._cut(fd)
+            self._cut()
             raise
         self.size += len(data)
         self._unfinished = False
 
-    def _open(self) -> int:
-        if self._fd < 0:
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, self._mode)
+    def _open(self) -> None:
+        if self._fd < 0 or not self._writable:
+            self._take(os.O_RDWR | os.O_CREAT)
         elif not self._is_ours():
             self.close()
             raise FileNotFoundError(errno.ENOENT, "the file was removed or replaced")
-        return self._fd
 
     def _is_ours(self) -> bool:
         try:
@@ -133,20 +206,24 @@ class LineFile:
         except OSError:
             return False
 
-    def _cut(self, fd: int) -> None:
+    def _cut(self) -> None:
         """Take away a piece of a line: a newline behind it would make it count, with half a number perhaps."""
         with suppress(OSError):
-            os.ftruncate(fd, self.size)
+            os.ftruncate(self._fd, self.size)
             self._unfinished = False
 
     def sync(self) -> None:
-        if self._fd >= 0:
+        if self._fd >= 0 and self._writable:
             os.fsync(self._fd)
 
     def replace(self, text: bytes) -> None:
         """`text` instead of everything: the old file or the new one is there, and whole, whatever happens meanwhile."""
-        replace_file(self.path, text, self._mode)
+        if self._fd < 0 or not self._is_ours():
+            with suppress(FileNotFoundError):
+                self._take(os.O_RDONLY)     # somebody else may have it by now
+        fd = _replace(self.path, text, self._mode)
         self.close()
+        self._fd, self._writable = fd, True
         self.size, self._unfinished = len(text), False
 
     def close(self) -> None:

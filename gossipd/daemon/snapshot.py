@@ -15,7 +15,7 @@ import trio
 from gossipd.daemon.engine import Engine
 from gossipd.daemon.files import LineFile
 from gossipd.serf.config import SerfConfig
-from gossipd.serf.snapshot import Restored, Snapshot, replay
+from gossipd.serf.snapshot import MEMBERS_MAX, Replay, Restored, Snapshot
 
 RECORDS_MAX = 2048          # waiting to be written; further ones are dropped, and the file is written anew
 LAST_WORDS_S = 1.0          # how long the end of the daemon waits for the disk
@@ -32,17 +32,21 @@ def snapshot_path(configured: str) -> str:
     return configured or (os.path.join(directory, FILE_NAME) if directory else "")
 
 
-def read_snapshot(file: LineFile, rejoin_after_leave: bool) -> Restored:
-    """Raises GossipdError if the file is there and cannot be read."""
-    text = file.read()
-    restored = replay(text, rejoin_after_leave)
+def read_snapshot(file: LineFile, rejoin_after_leave: bool, members_max: int = MEMBERS_MAX) -> Restored:
+    """Raises GossipdError if the file is there and cannot be read, or belongs to another daemon."""
+    replay = Replay(rejoin_after_leave, members_max)
+    for piece in file.read():
+        replay.feed(piece)
+    restored = replay.end()
+    if file.skipped:
+        log.warning("%s: is very long, the first %d MiB were not read", file.path, file.skipped >> 20)
     for warning in restored.warnings:
         log.warning("%s: %s", file.path, warning)
     if restored.warnings_count > len(restored.warnings):
         log.warning("%s: %d more lines like these", file.path, restored.warnings_count - len(restored.warnings))
     if not restored.ends_in_newline:
         log.warning("%s: the last line is unfinished and does not count", file.path)
-    if text:
+    if file.size:
         log.info("restored path=%s members=%d failed=%d clock=%d event_clock=%d query_clock=%d", file.path,
                  len(restored.alive), len(restored.failed), restored.clock, restored.event_clock, restored.query_clock)
     return restored
@@ -61,6 +65,7 @@ async def run_snapshot(recorder: Recorder, ending: trio.Event) -> None:
             patience.shield = True
             recorder.record_clock()
             await recorder.flush(sync=True)
+        recorder.close()
         if patience.cancelled_caught:
             log.error("the disk takes too long, the last lines of %s may be lost", recorder.path)
 
@@ -148,7 +153,7 @@ class Recorder:
         count = len(self._waiting)
         lacking, self._incomplete = self._incomplete, False     # what is dropped from now on is not in the new file
         try:
-            await self._in_thread(self._file.replace, self._snapshot.compacted())
+            await self._in_thread(self._replace, self._snapshot.compaction())
             lacking = False
         except OSError as error:
             if not self._uncompactable and not self._unwritable:
@@ -163,6 +168,10 @@ class Recorder:
         self._uncompactable = False
         self._written(count)
 
+    def _replace(self, compaction: Callable[[], bytes]) -> None:
+        """In a thread: the lines of many members take a while."""
+        self._file.replace(compaction())
+
     def _written(self, count: int) -> None:
         """The file now says what the first `count` of the waiting records say."""
         for _ in range(count):
@@ -176,6 +185,12 @@ class Recorder:
             await self._in_thread(self._file.sync)
         except OSError as error:
             log.error("cannot write %s: %s", self.path, error.strerror)
+
+    def close(self) -> None:
+        """Let others have the file; unless a thread hangs in it: then the end of the process does that."""
+        if self._in_use.acquire(blocking=False):
+            self._file.close()
+            self._in_use.release()
 
     async def _in_thread(self, work: Callable[..., None], *arguments: Any) -> None:
         """If this is cancelled, `work` is not begun any more: it would come after what is written later."""

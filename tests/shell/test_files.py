@@ -110,7 +110,7 @@ def a_file(tmp_path: Path, text: bytes | None = None) -> LineFile:
     if text is not None:
         (tmp_path / "f").write_bytes(text)
     file = LineFile(str(tmp_path / "f"))
-    assert file.read() == (text or b"")
+    assert b"".join(file.read()) == (text or b"")
     return file
 
 
@@ -122,9 +122,9 @@ def test_lines_follow_what_was_there(tmp_path):
     assert (tmp_path / "f").read_bytes() == b"1\n2\n3\n4\n5\n" and file.size == 10
 
 
-def test_a_missing_file_is_empty_and_made_when_needed(tmp_path):
+def test_a_missing_file_is_empty_and_made_at_once_so_that_nobody_else_makes_it(tmp_path):
     file = a_file(tmp_path)
-    assert not (tmp_path / "f").exists()
+    assert (tmp_path / "f").read_bytes() == b"" and is_taken(tmp_path / "f")
     file.append(b"1\n")
     assert (tmp_path / "f").read_bytes() == b"1\n"
 
@@ -211,13 +211,137 @@ def test_a_replaced_file_goes_on_growing(tmp_path):
 def test_what_cannot_be_read_is_an_error_that_names_the_file(tmp_path, make, why):
     make(tmp_path / "f")
     with pytest.raises(GossipdError, match=f"{tmp_path}/f: .*({why})"):
-        LineFile(str(tmp_path / "f")).read()
+        list(LineFile(str(tmp_path / "f")).read())
 
 
-def test_a_directory_that_is_missing_is_an_error_and_a_huge_file_too(tmp_path):
+def test_a_directory_that_is_missing_is_an_error_and_a_huge_file_without_an_end_of_a_line_too(tmp_path):
     with pytest.raises(GossipdError, match="No such file or directory"):
-        LineFile(str(tmp_path / "none/f")).read()
+        list(LineFile(str(tmp_path / "none/f")).read())
     with (tmp_path / "f").open("wb") as huge:
         huge.truncate(300 << 20)
-    with pytest.raises(GossipdError, match="larger than 256 MiB"):
-        LineFile(str(tmp_path / "f")).read()
+    with pytest.raises(GossipdError, match="no line ends in its last 256 MiB"):
+        for _ in LineFile(str(tmp_path / "f")).read():
+            pass
+
+
+# long files
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(files, "PIECE_BYTES", 7)
+    monkeypatch.setattr(files, "READ_BYTES_MAX", 30)
+
+
+@pytest.mark.parametrize("end", range(len(TEXT) + 1))
+def test_a_file_is_read_in_pieces_and_of_a_long_one_the_end(tmp_path, small_pieces, end):
+    (tmp_path / "f").write_bytes(TEXT[:end])
+    file = LineFile(str(tmp_path / "f"))
+    pieces = list(file.read())
+    assert all(len(piece) <= 7 for piece in pieces) and file.skipped == max(0, end - 30)
+    whole = TEXT[:end] if end <= 30 else TEXT[end - 30:end].partition(b"\n")[2]
+    assert b"".join(pieces) == whole
+    file.append(b"clock: 13\n")
+    assert (tmp_path / "f").read_bytes() == TEXT[:end].rpartition(b"\n")[0] + b"\n" * (b"\n" in TEXT[:end]) + \
+        b"clock: 13\n"
+
+
+def test_a_file_that_is_cut_while_it_is_read_ends_there(tmp_path, small_pieces):
+    (tmp_path / "f").write_bytes(b"1\n2\n3\n4\n5\n6\n")
+    pieces = LineFile(str(tmp_path / "f")).read()
+    assert next(pieces) == b"1\n2\n3\n4"
+    os.truncate(tmp_path / "f", 4)
+    assert list(pieces) == []
+
+
+# one process at a time
+
+def is_taken(path: Path) -> bool:
+    try:
+        file = LineFile(str(path))
+        list(file.read())
+        file.close()
+    except GossipdError as error:
+        assert str(error) == f"{path}: in use by another process (pid {os.getpid()})"
+        return True
+    return False
+
+
+def test_a_file_belongs_to_one_process_until_that_closes_it_whatever_it_does_with_it(tmp_path):
+    path = tmp_path / "f"
+    file = a_file(tmp_path, b"1\n")
+    assert is_taken(path)
+    file.append(b"2\n")
+    assert is_taken(path)
+    for _ in range(3):
+        file.replace(b"3\n")
+        assert is_taken(path)
+        file.append(b"4\n")
+        assert is_taken(path)
+    file.close()
+    assert not is_taken(path) and path.read_bytes() == b"3\n4\n"
+
+
+def test_a_file_is_never_without_a_lock_while_it_is_replaced(tmp_path, monkeypatch):
+    file = a_file(tmp_path, b"1\n")
+    rename, taken = os.replace, []
+
+    def replace(source: str, target: str) -> None:
+        taken.append(is_taken(tmp_path / "f"))
+        rename(source, target)
+        taken.append(is_taken(tmp_path / "f"))
+
+    monkeypatch.setattr(files.os, "replace", replace)
+    file.replace(b"2\n")
+    assert taken == [True, True]
+
+
+def test_whoever_got_the_lock_of_a_file_that_was_replaced_meanwhile_takes_the_new_one(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    path.write_bytes(b"old\n")
+    lock, attempts = files._lock, []
+
+    def slow_lock(fd: int) -> bool:
+        attempts.append(fd)
+        if len(attempts) == 1:
+            replace_file(str(path), b"new\n", 0o600)       # locks too
+        return lock(fd)
+
+    monkeypatch.setattr(files, "_lock", slow_lock)
+    assert list(LineFile(str(path)).read()) == [b"new\n"] and len(attempts) == 3
+
+
+def test_a_file_that_somebody_put_in_our_files_place_and_keeps_is_left_alone(tmp_path):
+    file = a_file(tmp_path, b"1\n")
+    (tmp_path / "f").unlink()
+    other = a_file(tmp_path, b"theirs\n")
+    for change in (file.append, file.replace):
+        for _ in range(2):
+            with pytest.raises(OSError, match="removed or replaced|in use"):
+                change(b"2\n")
+    assert (tmp_path / "f").read_bytes() == b"theirs\n"
+    other.close()
+    file.replace(b"2\n")
+    assert (tmp_path / "f").read_bytes() == b"2\n"
+
+
+def test_a_file_that_cannot_be_written_is_read_and_taken_all_the_same(tmp_path):
+    with small_disk(tmp_path / "disk") as disk:
+        (disk.path / "f").write_bytes(b"1\n")
+        disk.read_only(True)
+        file = LineFile(str(disk.path / "f"))
+        assert list(file.read()) == [b"1\n"] and is_taken(disk.path / "f")
+        with pytest.raises(OSError, match="Read-only"):
+            file.append(b"2\n")
+        assert is_taken(disk.path / "f")
+        assert list(LineFile(str(disk.path / "none")).read()) == []
+        disk.read_only(False)
+        file.append(b"2\n")
+        assert is_taken(disk.path / "f") and (disk.path / "f").read_bytes() == b"1\n2\n"
+        file.close()
+
+
+def test_where_there_are_no_locks_everybody_may_have_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.fcntl, "flock", refusing(OSError(37, "No locks available")))
+    file = a_file(tmp_path, b"1\n")
+    file.replace(b"2\n")
+    assert list(LineFile(str(tmp_path / "f")).read()) == [b"2\n"]

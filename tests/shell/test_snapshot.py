@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 
+from gossipd.daemon import files
 from gossipd.daemon import snapshot as module
 from gossipd.daemon.files import LineFile
 from gossipd.daemon.rpcsocket import bind_rpc_unix
@@ -66,7 +67,7 @@ class Daemon:
 
     def __init__(self, tmp_path: Path, config: SerfConfig = QUICK, compact_bytes: int = 1 << 20) -> None:
         self.file = AFile(tmp_path / "snapshot")
-        self.snapshot = Snapshot(replay(self.file.read()), compact_bytes, False)
+        self.snapshot = Snapshot(replay(b"".join(self.file.read())), compact_bytes, False)
         self.clock = 0
         self.counters: dict[str, int] = {}
         self.ending = trio.Event()
@@ -125,6 +126,20 @@ def test_a_missing_file_is_an_empty_one_and_an_unreadable_one_ends_the_start(tmp
     assert read_snapshot(LineFile(str(tmp_path / "s")), False) == Restored()
     with pytest.raises(GossipdError, match=str(tmp_path)):
         read_snapshot(LineFile(str(tmp_path)), False)
+
+
+def test_no_more_members_are_remembered_than_the_table_holds(tmp_path, caplog):
+    (tmp_path / "s").write_bytes(b"".join(b"alive: n%d 10.0.0.1:1\n" % number for number in range(50)))
+    restored = read_snapshot(LineFile(str(tmp_path / "s")), False, members_max=20)
+    assert len(restored.alive) == 20 and "30 lines left out" in caplog.text
+
+
+def test_of_a_file_that_is_too_long_the_end_is_read_and_the_log_says_so(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(files, "READ_BYTES_MAX", 2 << 20)
+    (tmp_path / "s").write_bytes(b"alive: old 10.0.0.1:1\n" + b"clock: 123456789\n" * 200000 + b"alive: a 10.0.0.1:1\n")
+    restored = read_snapshot(LineFile(str(tmp_path / "s")), False)
+    assert list(restored.alive) == ["a"] and restored.clock == 123456789
+    assert "the first 1 MiB were not read" in caplog.text
 
 
 def test_in_a_directory_that_was_deleted_relative_paths_are_no_traceback(tmp_path, monkeypatch):
@@ -321,6 +336,25 @@ async def test_a_compaction_that_failed_just_now_is_tried_once_more_at_the_end(t
         await daemon.until(lambda: "replace" in daemon.file.calls)
         daemon.file.replace_error = None
     assert len(daemon.known()) == RECORDS_MAX + 100
+
+
+@in_real_time
+async def test_a_file_far_longer_than_what_it_says_is_compacted_as_soon_as_something_happens(tmp_path):
+    (tmp_path / "snapshot").write_bytes(b"alive: b 10.0.0.2:1\n" + b"clock: 7\n" * 200000)
+    daemon = Daemon(tmp_path)
+    async with daemon.running():
+        daemon.joins("a")
+        await daemon.until(lambda: len(daemon.text()) < 200)
+        assert daemon.known() == ["b", "a"]
+
+
+@in_real_time
+async def test_the_file_is_free_for_others_at_the_end_and_not_before(tmp_path):
+    daemon = Daemon(tmp_path)
+    async with daemon.running():
+        with pytest.raises(GossipdError, match=f"{daemon.file.path}: in use by another process"):
+            read_snapshot(LineFile(daemon.file.path), False)
+    assert read_snapshot(LineFile(daemon.file.path), False).warnings == []
 
 
 # trouble

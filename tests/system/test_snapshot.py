@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from tests.support.processes import Gossipd, Lab, alive, wait_until, wait_until_
 TOGETHER_S = 20.0
 FAIL_S = 30.0
 WRITTEN_S = 5.0
+HUGE_START_S = 10.0         # 2 s on an idle machine: 200 MB
+HUGE_MEMORY_KB = 100_000
 
 
 @pytest.fixture
@@ -140,6 +143,34 @@ def test_a_snapshot_that_cannot_be_read_ends_the_start_with_a_sentence(lab):
     a.launch()
     assert a.wait_for_end(10.0) == 1
     assert a.log_text() == f"gossipd: {path}: Is a directory\n"
+
+
+def test_a_second_daemon_on_the_same_snapshot_is_told_who_has_it_also_after_a_compaction(lab):
+    path = snapshot_of(lab, "a")
+    path.write_text("alive: zed 127.0.0.1:9\n" + "clock: 7\n" * 100000)
+    a, b = a_gossipd(lab, "a"), a_gossipd(lab, "b", path)
+    a.start()
+    wait_until(lambda: path.stat().st_size < 1000, "the file is compacted", WRITTEN_S)
+    b.launch()
+    assert b.wait_for_end(10.0) == 1
+    assert a.process is not None
+    assert b.log_text() == f"gossipd: {path}: in use by another process (pid {a.process.pid})\n"
+    a.kill()
+    b.start()
+
+
+def test_a_huge_snapshot_is_no_long_wait_and_is_soon_a_short_one(lab):
+    path = snapshot_of(lab, "a")
+    with path.open("wb") as file:
+        for number in range(1_000_000):
+            file.write(b"alive: %080d 127.0.0.1:9\nnot-alive: %080d\n" % (number, number))
+    a = a_gossipd(lab, "a")
+    began = time.monotonic()
+    a.start()
+    assert time.monotonic() - began < HUGE_START_S
+    wait_until(lambda: path.stat().st_size < 1000, "the file is compacted", WRITTEN_S)
+    assert a.process is not None and "VmHWM:" in (status := Path(f"/proc/{a.process.pid}/status").read_text())
+    assert int(status.partition("VmHWM:")[2].split()[0]) < HUGE_MEMORY_KB
 
 
 @pytest.mark.parametrize(("why", "spoil", "mend"), [
