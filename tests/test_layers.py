@@ -32,6 +32,7 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "rpc": (*LEAVES, "rpc.codec"),
     "daemon": (*LEAVES, "paths", "hooks", "wire", "swim", "serf", "mdns", "node", "config", "rpc"),
     "ctl": ("errors", "paths", "client", "regexparser", "regex"),
+    "ctl.completion": ("config", "ctl"),
     "ctl.commands.migrate": ("errors", "client", "hooks", "config", "ctl"),
     "serfcli": ("errors", "client", "config.kinds"),
     "serfcli.agent": (*LEAVES, "hooks", "swim", "serf", "node", "config", "rpc", "daemon", "serfcli"),

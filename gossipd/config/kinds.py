@@ -43,6 +43,7 @@ class Choice(Kind):
     """One of a few words, in any case. `others` maps further words that are understood."""
 
     def __init__(self, *words: str, others: Mapping[str, str] | None = None) -> None:
+        self.words = words
         self._meaning = {**{word: word for word in words}, **(others or {})}
         self.expected = "one of " + ", ".join(quote(word) for word in words)
         self.limits = self.expected.capitalize() + "."

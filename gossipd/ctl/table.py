@@ -13,13 +13,13 @@ MEMBERS, FILES = "members", "files"         # hints for completion
 class Option:
     """`names` like "-o --output". A VALUE is text, "" if not given; a LIST collects; a FLAG is True or False.
 
-    `hint`: what completion offers as its value.
+    `hint`: what completion offers as its value, besides `choices`, which are all that there is: MEMBERS, FILES, words.
     """
 
     __slots__ = ("names", "metavar", "kind", "help", "choices", "hint")
 
     def __init__(self, names: str, metavar: str, help: str, kind: str = VALUE, choices: tuple[str, ...] = (),
-                 hint: str = "") -> None:
+                 hint: str | tuple[str, ...] = "") -> None:
         self.names = names.split()
         self.metavar, self.kind, self.help, self.choices, self.hint = metavar, kind, help, choices, hint
 
@@ -32,7 +32,7 @@ class Option:
 class Command:
     """`module` of gossipd.ctl.commands has `run_<name>`. `arguments` is what help shows; counts are checked.
 
-    `hint` and `words`: what completion offers as arguments.
+    What completion offers as arguments: `hint` for all of them, or `words` for the first, the second and so on.
     """
 
     __slots__ = ("name", "summary", "arguments", "least", "most", "module", "options", "examples", "about", "hint",
@@ -41,7 +41,7 @@ class Command:
     def __init__(
         self, name: str, summary: str, module: str, arguments: str = "", least: int = 0, most: int = 0,
         options: tuple[Option, ...] = (), examples: tuple[tuple[str, str], ...] = (), about: str = "", hint: str = "",
-        words: tuple[str, ...] = (),
+        words: tuple[tuple[str, ...], ...] = (),
     ) -> None:
         self.name, self.summary, self.module, self.arguments = name, summary, module, arguments
         self.least, self.most, self.options, self.examples, self.about = least, most, options, examples, about
@@ -68,7 +68,8 @@ COMMANDS = {command.name: command for command in (
     Command(
         "members", "list the members of the cluster", "members",
         options=(
-            Option("--status", "REGEX", "only members with this status: alive, suspect, leaving, left, failed"),
+            Option("--status", "REGEX", "only members with this status: alive, suspect, leaving, left, failed",
+                   hint=("alive", "suspect", "leaving", "left", "failed")),
             Option("--name", "REGEX", "only members with this name"),
             Option("--tag", "KEY=REGEX", "only members whose tag has this value; may be repeated", LIST),
             output(TABLE, WIDE, NAME, JSON, JSONL),
@@ -211,7 +212,9 @@ COMMANDS = {command.name: command for command in (
         "events", "follow what happens in the cluster", "events",
         options=(
             Option("--type", "KIND", "only this: member-join, member-leave, member-failed, member-update, member-reap, "
-                   "user, user:NAME, query, query:NAME; may be repeated", LIST),
+                   "user, user:NAME, query, query:NAME; may be repeated", LIST,
+                   hint=("member-join", "member-leave", "member-failed", "member-update", "member-reap", "user",
+                         "query")),
             Option("--count", "N", "end after N events"),
             Option("--json", "", "the same as -o jsonl", FLAG),
             output(TEXT, JSONL),
@@ -224,14 +227,16 @@ COMMANDS = {command.name: command for command in (
             ("gossipctl events --type member-join --count 1", "wait for the next join"),
         )),
     Command(
-        "completion", "write a script by which a shell completes command lines", "completion", "SHELL", 1, 1,
-        about="SHELL is bash, zsh or fish. Names of members are those that the daemon knows at the moment. Needs no "
-              "daemon.",
+        "completion", "write a script by which a shell completes command lines", "completion", "SHELL [PROGRAM]", 1, 2,
+        about="SHELL is bash, zsh or fish, PROGRAM is gossipctl or gossipd, by default gossipctl. Needs no daemon; but "
+              "the names of members that are offered are those that it knows at the moment, as `gossipctl completion "
+              "members` lists them for the scripts.",
         examples=(
             ("source <(gossipctl completion bash)", "for this shell"),
             ("gossipctl completion fish > ~/.config/fish/completions/gossipctl.fish", "for all that come"),
+            ("gossipctl completion zsh gossipd > /usr/local/share/zsh/site-functions/_gossipd", "the daemon's flags"),
         ),
-        words=("bash", "zsh", "fish")),
+        words=(("bash", "zsh", "fish"), ("gossipctl", "gossipd"))),
     Command(
         "migrate", "make settings of gossipd from a file of Serf's", "migrate", "SERF.JSON [SNAPSHOT]", 1, 2,
         about="Writes TOML with comments to standard output, to standard error what has no equivalent. gossipd goes "
