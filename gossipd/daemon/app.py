@@ -19,7 +19,7 @@ from gossipd.daemon.files import LineFile
 from gossipd.daemon.gossiper import run_gossiper
 from gossipd.daemon.handlers import Handlers, run_handlers
 from gossipd.daemon.identity import advertised_address, advertised_bytes, bind_address, node_name
-from gossipd.daemon.keyringfile import keys_go_to
+from gossipd.daemon.keyringfile import KeyringFile
 from gossipd.daemon.life import Life
 from gossipd.daemon.logs import LogRing
 from gossipd.daemon.net import TcpListener, UdpPort, bind_gossip, connect_tcp
@@ -78,7 +78,7 @@ class Sockets:
             listener.close()
 
 
-def make_node(config: Config, sockets: Sockets, snapshot: LineFile | None) -> Node:
+def make_node(config: Config, sockets: Sockets, snapshot: LineFile | None, keyring: KeyringFile | None) -> Node:
     """Raises GossipdError."""
     bound = sockets.udp.address
     told = advertised_address(config, bound)
@@ -94,7 +94,7 @@ def make_node(config: Config, sockets: Sockets, snapshot: LineFile | None) -> No
     serf.check()
     return Node(
         NodeConfig(swim, serf), rng=Random(), entropy=os.urandom,
-        save_keys=keys_go_to(keyring_file) if keyring_file else keys_stay_in_memory,
+        save_keys=keyring.save if keyring else keys_stay_in_memory,
         restored=read_snapshot(snapshot, serf.rejoin_after_leave, swim.members_max) if snapshot else None)
 
 
@@ -109,11 +109,14 @@ async def run(
         try:
             path = snapshot_path(config.snapshot.path)
             snapshot = LineFile(path) if path else None
-            node = make_node(config, sockets, snapshot)
+            keyring = KeyringFile(config.encryption.keyring_file) if config.encryption.keyring_file else None
+            node = make_node(config, sockets, snapshot, keyring)
             engine = face.engine(node, sockets.udp, Life(), trio.lowlevel.current_clock().current_time, time.time)
             engine.stays_without_name = config.node.on_name_conflict == "stay"
             async with trio.open_nursery() as root:
                 root.start_soon(face.run_signals, engine, signals, config)
+                if keyring:
+                    root.start_soon(keyring.run, engine)
                 if snapshot:
                     root.start_soon(run_snapshot, make_recorder(engine, snapshot), engine.life.ending)
                 await serve(engine, config, sockets, root, ring, face)

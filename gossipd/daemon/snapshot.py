@@ -14,14 +14,13 @@ import trio
 
 from gossipd.daemon.engine import Engine
 from gossipd.daemon.files import LineFile
+from gossipd.daemon.threads import in_thread
 from gossipd.serf.config import SerfConfig
 from gossipd.serf.snapshot import MEMBERS_MAX, Replay, Restored, Snapshot
 
 RECORDS_MAX = 2048          # waiting to be written; further ones are dropped, and the file is written anew
 LAST_WORDS_S = 1.0          # how long the end of the daemon waits for the disk
 FILE_NAME = "snapshot"      # in the state directory
-# A thread that hangs in the kernel must not hold the daemon up. trio 0.22 calls it by another name.
-_ABANDON: dict[str, Any] = {"cancellable" if trio.__version__.startswith("0.22.") else "abandon_on_cancel": True}
 
 log = logging.getLogger("gossipd.snapshot")
 
@@ -202,7 +201,7 @@ class Recorder:
                     work(*arguments)
 
         try:
-            await trio.to_thread.run_sync(alone, **_ABANDON)
+            await in_thread(alone)
         finally:
             wanted = False
 

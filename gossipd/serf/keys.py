@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from binascii import b2a_base64
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from gossipd.commands import ChangeKeys, KeyOutcome, QueryAnswer, QueryOutcome
-from gossipd.effects import Effect, Reply
+from gossipd.effects import DEBUG, Effect, Notice, Reply
 from gossipd.errors import CommandError, WireError
 from gossipd.serf.answers import Answers, Question
 from gossipd.serf.messages import (
@@ -26,13 +28,18 @@ QUERY_OF = {INSTALL: "_serf_install-key", USE: "_serf_use-key", REMOVE: "_serf_r
 ACTION_OF = {query: action for action, query in QUERY_OF.items()}
 LISTED_BYTES_MIN = 25               # a listed key is no shorter than this
 
-SaveKeys = Callable[[Sequence[bytes]], str]
-"""Keep these keys, primary first, before they take effect. "" or why that failed: then nothing is changed."""
+CHANGES_MAX = 64                    # that wait for the disk; each is one query
+
+Kept = Callable[[str, float, list[Effect]], None]
+"""("" or why keys could not be kept, now, out)"""
+SaveKeys = Callable[[Sequence[bytes], Kept, float, list[Effect]], None]
+"""(keys, done, now, out): keep these keys, primary first, before they take effect, and say so, now or later. One
+thing at a time. If it failed nothing is changed."""
 
 
-def keys_stay_in_memory(keys: Sequence[bytes]) -> str:
+def keys_stay_in_memory(keys: Sequence[bytes], kept: Kept, now: float, out: list[Effect]) -> None:
     """For a node without a keyring file."""
-    return ""
+    kept("", now, out)
 
 
 def keys_after(action: str, key: bytes, keys: list[bytes]) -> list[bytes]:
@@ -50,45 +57,71 @@ def keys_after(action: str, key: bytes, keys: list[bytes]) -> list[bytes]:
     return [other for other in keys if other != key]
 
 
+@dataclass(slots=True)
+class _Change:
+    question: Question
+    action: str
+    key: bytes
+
+
 class KeyAnswers:
-    """This node's part: change the ring, tell what is on it."""
+    """This node's part: change the ring, tell what is on it. Changes happen in the order in which they were asked for,
+    each when it was kept; that may take as long as a disk takes."""
 
     def __init__(self, keyring: Keyring | None, save: SaveKeys, answers: Answers, local_name: str) -> None:
         self._keyring, self._save, self._answers, self._local_name = keyring, save, answers, local_name
+        self._changes: deque[_Change] = deque()     # the first one is being kept
 
     def answer(self, question: Question, now: float, out: list[Effect]) -> None:
+        """Now or later."""
         action = ACTION_OF[question.query.name]
-        if action == LIST:
-            response = self._listing(question)
-        else:
-            response = self._change(action, question.query.payload or b"")
-        # The answer may go out under the new key already: whoever asked has both.
-        self._answers.answer(question, encode_key_response(response), now, out)
+        response = self._listing(question) if action == LIST else self._begin(question, action, now, out)
+        if response is not None:
+            self._respond(question, response, now, out)
 
-    def _change(self, action: str, payload: bytes) -> KeyResponse:
+    def _respond(self, question: Question, response: KeyResponse, now: float, out: list[Effect]) -> None:
+        """Perhaps under the new key already: whoever asked has both."""
         try:
-            key = decode_key_request(payload)
+            self._answers.answer(question, encode_key_response(response), now, out)
+        except CommandError as error:
+            out.append(Notice(DEBUG, f"key query not answered name={question.query.name!r}: {error.full}"))
+
+    def _begin(self, question: Question, action: str, now: float, out: list[Effect]) -> KeyResponse | None:
+        """None: the answer comes when the change was made."""
+        try:
+            key = decode_key_request(question.query.payload or b"")
         except WireError:
             return KeyResponse(False)
         if self._keyring is None or not self._keyring.keys:
             return KeyResponse(False, "No keyring to modify (encryption not enabled)")    # never made by a query
-        try:
-            self._apply(action, key, self._keyring)
-        except CommandError as error:
-            return KeyResponse(False, str(error))
-        return KeyResponse(True)
+        if len(self._changes) >= CHANGES_MAX:
+            return KeyResponse(False, "too many changes of keys are waiting to be written")
+        self._changes.append(_Change(question, action, key))
+        if len(self._changes) == 1:
+            self._make(self._changes[0], self._keyring, now, out)
+        return None
 
-    def _apply(self, action: str, key: bytes, keyring: Keyring) -> None:
-        keys = keyring.keys
-        after = keys_after(action, key, keys)
-        if after != keys and (failure := self._save(after)):
-            raise CommandError(failure)
-        if action == INSTALL:
-            keyring.add(key)
-        elif action == USE:
-            keyring.use(key)
+    def _make(self, change: _Change, keyring: Keyring, now: float, out: list[Effect]) -> None:
+        def kept(failure: str, now: float, out: list[Effect]) -> None:
+            if not failure:
+                _apply(change, keyring)
+            over(failure, now, out)
+
+        def over(failure: str, now: float, out: list[Effect]) -> None:
+            self._respond(change.question, KeyResponse(not failure, failure), now, out)
+            self._changes.popleft()
+            if self._changes:
+                self._make(self._changes[0], keyring, now, out)
+
+        try:
+            after = keys_after(change.action, change.key, keyring.keys)
+        except CommandError as error:
+            over(str(error), now, out)
+            return
+        if after == keyring.keys:
+            over("", now, out)
         else:
-            keyring.remove(key)
+            self._save(after, kept, now, out)
 
     def _listing(self, question: Question) -> KeyResponse:
         """All keys, or as many as fit the answer's limit."""
@@ -110,6 +143,15 @@ class KeyAnswers:
         except CommandError:
             return False
         return True
+
+
+def _apply(change: _Change, keyring: Keyring) -> None:
+    if change.action == INSTALL:
+        keyring.add(change.key)
+    elif change.action == USE:
+        keyring.use(change.key)
+    else:
+        keyring.remove(change.key)
 
 
 class KeyManager:

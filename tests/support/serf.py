@@ -11,7 +11,7 @@ from gossipd.commands import Command
 from gossipd.effects import Effect, Emit, Reply, SendDatagram
 from gossipd.events import Event, MemberEvent, UserEvent
 from gossipd.serf.config import SerfConfig
-from gossipd.serf.keys import SaveKeys
+from gossipd.serf.keys import SaveKeys, keys_stay_in_memory
 from gossipd.serf.messages import UserMessage, decode
 from gossipd.serf.serf import Serf
 from gossipd.serf.snapshot import Restored
@@ -82,7 +82,7 @@ class SerfBench:
         versions = VERSIONS[:5] + bytes([self.config.protocol])
         rng = Random(seed)
         self.lower = FakeLower(SwimConfig(name=name, addr=bytes([127, 0, 47, 1]), versions=versions), rng)
-        self.serf = Serf(self.config, self.lower, rng, keyring, save_keys or (lambda keys: ""), restored)
+        self.serf = Serf(self.config, self.lower, rng, keyring, save_keys or keys_stay_in_memory, restored)
         self.lower.upper = self.serf
         self.now = now
         self.out: list[Effect] = []

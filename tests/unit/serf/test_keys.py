@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Sequence
 
 import pytest
 
 from gossipd.commands import ChangeKeys, KeyOutcome
-from gossipd.effects import Reply
+from gossipd.effects import Effect, Reply
 from gossipd.errors import CommandError
-from gossipd.serf.keys import QUERY_OF
+from gossipd.serf.keys import CHANGES_MAX, QUERY_OF, Kept
 from gossipd.serf.messages import (
     KeyResponse,
     QueryMessage,
@@ -96,21 +97,65 @@ def test_without_encryption_no_query_makes_a_keyring(action):
         assert response == KeyResponse(False, "No keyring to modify (encryption not enabled)")
 
 
+class Disk:
+    """Takes its time: says when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list[bytes], Kept]] = []
+
+    def save(self, after: Sequence[bytes], kept: Kept, now: float, out: list[Effect]) -> None:
+        self.asked.append((list(after), kept))
+
+
+def sent(bench: SerfBench, action: str, key: bytes, id: int) -> None:
+    record = bench.lower.members.get("bea")
+    ltime = bench.serf.clocks.query.time
+    bench.hears(encode_query(QueryMessage(
+        ltime, id, record.addr, record.port, "bea", QUERY_OF[action], encode_key_request(key), 10**9)))
+
+
 def test_a_key_is_kept_before_it_counts_and_a_failure_to_keep_it_changes_nothing():
-    kept: list[list[bytes]] = []
-    ring = Keyring([ONE])
-
-    def save(after: object) -> str:
-        kept.append(list(after))
-        assert ring.keys == [ONE]
-        return "disk full"
-
-    bench = SerfBench(keyring=ring, save_keys=save)
+    ring, disk = Keyring([ONE]), Disk()
+    bench = SerfBench(keyring=ring, save_keys=disk.save)
     bench.joins("bea")
     bench.out.clear()
-    assert asked(bench, "install", encode_key_request(TWO)) == KeyResponse(False, "disk full")
-    assert kept == [[ONE, TWO]] and ring.keys == [ONE]
-    assert asked(bench, "install", encode_key_request(ONE)) == KeyResponse(True) and len(kept) == 1
+    sent(bench, "install", TWO, 1)
+    [(after, kept)] = disk.asked
+    assert after == [ONE, TWO] and ring.keys == [ONE] and bench.sends() == []
+    kept("disk full", bench.now, bench.out)
+    assert decode_key_response(bench.sends()[0][1].payload) == KeyResponse(False, "disk full") and ring.keys == [ONE]
+    assert asked(bench, "install", encode_key_request(ONE)) == KeyResponse(True) and len(disk.asked) == 1
+
+
+def test_changes_that_come_while_the_disk_is_slow_happen_in_their_order_and_listings_do_not_wait():
+    ring, disk = Keyring([ONE]), Disk()
+    bench = SerfBench(keyring=ring, save_keys=disk.save)
+    bench.joins("bea")
+    bench.out.clear()
+    for id, (action, key) in enumerate((("install", TWO), ("use", TWO), ("use", TWO), ("remove", ONE)), 1):
+        sent(bench, action, key, id)
+    assert asked(bench, "list", b"").keys == [b64encode(ONE).decode()]
+    for ring_then in ([ONE, TWO], [TWO, ONE], [TWO]):
+        after, kept = disk.asked[-1]
+        assert after == ring_then
+        kept("", bench.now, bench.out)
+        assert ring.keys == ring_then
+    assert [answer.id for _, answer in bench.sends()] == [1, 2, 3, 4] and len(disk.asked) == 3
+
+
+def test_on_a_disk_that_hangs_only_so_many_changes_wait_and_answers_too_late_are_none():
+    disk = Disk()
+    bench = SerfBench(keyring=Keyring([ONE]), save_keys=disk.save)
+    bench.joins("bea")
+    bench.out.clear()
+    for id in range(CHANGES_MAX + 1):
+        sent(bench, "install", TWO, id + 1)
+    [(_, answer)] = bench.sends()
+    assert answer.id == CHANGES_MAX + 1 and "too many" in decode_key_response(answer.payload).message
+    bench.out.clear()
+    bench.runs_until(bench.now + 60.0)
+    disk.asked[0][1]("", bench.now, bench.out)
+    assert bench.sends() == [] and keys(bench) == [ONE, TWO]
 
 
 def test_a_listing_gives_all_keys_primary_first():

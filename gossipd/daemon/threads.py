@@ -1,0 +1,17 @@
+"""Work that blocks, mostly on disks, away from the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import trio
+
+T = TypeVar("T")
+# trio 0.22 calls it by another name
+_ABANDON: dict[str, Any] = {"cancellable" if trio.__version__.startswith("0.22.") else "abandon_on_cancel": True}
+
+
+async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
+    """If the caller is cancelled, nobody waits for the thread: one that hangs in the kernel must not hold us up."""
+    return await trio.to_thread.run_sync(work, *arguments, **_ABANDON)
