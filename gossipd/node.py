@@ -15,6 +15,7 @@ from gossipd.commands import Command
 from gossipd.effects import Effect, Rejected
 from gossipd.errors import WireError
 from gossipd.events import MemberInfo, QueryEvent
+from gossipd.serf.actions import SaveTags, tags_stay_in_memory
 from gossipd.serf.config import SerfConfig
 from gossipd.serf.coordinates import Coordinate
 from gossipd.serf.keys import SaveKeys, keys_stay_in_memory
@@ -44,8 +45,10 @@ class Node:
     """`rng` gives every random choice, `entropy` the nonces of encryption."""
 
     def __init__(self, config: NodeConfig, rng: Random, entropy: Callable[[int], bytes],
-                 save_keys: SaveKeys = keys_stay_in_memory, restored: Restored | None = None) -> None:
-        """`save_keys` keeps a changed keyring, `restored` is what a snapshot tells: None for a node without one."""
+                 save_keys: SaveKeys = keys_stay_in_memory, restored: Restored | None = None,
+                 save_tags: SaveTags = tags_stay_in_memory) -> None:
+        """`save_keys` keeps a changed keyring, `save_tags` changed tags; `restored` is what a snapshot tells: None
+        for a node without one."""
         swim = config.swim
         self.config = config
         self.keyring = Keyring(list(swim.keys)) if swim.keys else None
@@ -55,7 +58,7 @@ class Node:
         self._swim = self._membership.swim
         self.prober: Prober = self._membership.prober
         self.gossiper: Gossiper = self._membership.gossiper
-        self.serf = Serf(config.serf, self._membership, rng, self.keyring, save_keys, restored)
+        self.serf = Serf(config.serf, self._membership, rng, self.keyring, save_keys, restored, save_tags)
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ from binascii import b2a_base64
 from collections.abc import Sequence
 
 from gossipd.config.kinds import Key
+from gossipd.config.textfile import read_text
 from gossipd.errors import ConfigError
 
 
@@ -32,13 +33,7 @@ def parse_keyring(text: str, path: str) -> tuple[bytes, ...]:
 
 def read_keyring(path: str) -> tuple[bytes, ...]:
     """The keys of a file. Raises ConfigError."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return parse_keyring(file.read(), path)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is not UTF-8 text") from None
+    return parse_keyring(read_text(path), path)
 
 
 def keyring_text(keys: Sequence[bytes]) -> str:

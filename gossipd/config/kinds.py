@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from gossipd.addresses import parse_address
+from gossipd.config.hosts import unreachable, wrong_with_host
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _STEP = r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)"
@@ -127,10 +128,14 @@ class Durations(Kind):
 
 
 class AddressText(Kind):
-    """`host`, `host:port`, `[v6]:port` or bare IPv6, kept as text; empty unless `needed`."""
+    """`host`, `host:port`, `[v6]:port` or bare IPv6, kept as text; empty unless `needed`.
 
-    def __init__(self, needed: bool = False, port_needed: bool = False) -> None:
-        self._needed, self._port_needed = needed, port_needed
+    `own`: of this node, so no multicast or broadcast address. `any_port`: port 0 leaves the choice to the system.
+    """
+
+    def __init__(self, needed: bool = False, port_needed: bool = False, own: bool = False, any_port: bool = True
+                 ) -> None:
+        self._needed, self._port_needed, self._own, self._any_port = needed, port_needed, own, any_port
         self.expected = 'an address such as "192.0.2.10:7946"' if port_needed else \
             'an address such as "192.0.2.10", "192.0.2.10:7946" or "[2001:db8::1]:7946"'
 
@@ -139,27 +144,42 @@ class AddressText(Kind):
             raise ValueError(self.expected)
         if value:
             try:
-                _, port = parse_address(value, -1)
+                host, port = parse_address(value, -1)
             except ValueError as error:
                 raise ValueError(f"{self.expected} ({error})") from None
             if port < 0 and self._port_needed:
                 raise ValueError(self.expected)
+            if wrong := self._wrong(host, port):
+                raise ValueError(f"{self.expected} ({wrong})")
         return value
+
+    def _wrong(self, host: str, port: int) -> str:
+        if port == 0 and not self._any_port:
+            return "nobody can reach port 0"
+        wrong = unreachable(host) if self._own else ""
+        return f"{host} is {wrong}" if wrong else wrong_with_host(host)
 
 
 class Addresses(Kind):
     expected = 'a list of addresses such as ["192.0.2.10", "db1.example:7946"]'
-    _each = AddressText(needed=True)
+    _each = AddressText(needed=True, any_port=False)
 
     def read(self, value: object) -> tuple[str, ...]:
         if not isinstance(value, list):
             raise ValueError(self.expected)
         for item in value:
-            try:
-                self._each.read(item)
-            except ValueError:
-                raise ValueError(f"{self.expected}; {item!r} is none") from None
+            if not self.is_one(item):
+                raise ValueError(f"{self.expected}; {item!r} is none")
         return tuple(value)
+
+    def is_one(self, item: object) -> bool:
+        """Serf's `name/host:port` is one too."""
+        name, slash, address = item.partition("/") if isinstance(item, str) else ("", "", "")
+        try:
+            self._each.read(address if name and slash else item)
+        except ValueError:
+            return False
+        return True
 
     def show(self, value: object) -> str:
         assert isinstance(value, tuple)
@@ -182,6 +202,17 @@ class Names(Kind):
         return "[" + ", ".join(quote(item) for item in value) + "]"
 
 
+class InterfaceName(Kind):
+    expected = 'the name of a network interface such as "eth0"'
+    _BYTES_MAX = 15     # linux/if.h, IFNAMSIZ
+
+    def read(self, value: object) -> str:
+        if not isinstance(value, str) or len(value.encode(errors="replace")) > self._BYTES_MAX \
+                or any(c.isspace() or c in "/\0" for c in value):
+            raise ValueError(self.expected)
+        return value
+
+
 class ClusterName(Kind):
     """What discovery looks for. With "_serf_" before it, it becomes labels of a DNS name; dots divide."""
 
@@ -199,10 +230,10 @@ class ClusterName(Kind):
 
 
 class Tags(Kind):
-    expected = 'a table of strings such as { role = "web" }, no key empty'
+    expected = 'a table of strings such as { role = "web" }'
 
     def read(self, value: object) -> dict[str, str]:
-        if not isinstance(value, dict) or not all(key and isinstance(text, str) for key, text in value.items()):
+        if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
             raise ValueError(self.expected)
         return dict(value)
 
@@ -213,7 +244,7 @@ class Tags(Kind):
 
 
 class Key(Kind):
-    """An encryption key in base64; empty for none. The value itself never appears in a message."""
+    """An encryption key in base64, perhaps with line breaks; empty for none. It never appears in a message."""
 
     expected = "16, 24 or 32 bytes in base64"
     _lengths = (16, 24, 32)
@@ -222,7 +253,7 @@ class Key(Kind):
         from binascii import Error, a2b_base64
 
         try:
-            key = a2b_base64(value, strict_mode=True) if isinstance(value, str) else b"?"
+            key = a2b_base64("".join(value.splitlines()), strict_mode=True) if isinstance(value, str) else b"?"
         except (Error, ValueError):
             key = b"?"
         if key and len(key) not in self._lengths:

@@ -17,6 +17,7 @@ from gossipd.config.kinds import (
     Choice,
     ClusterName,
     Durations,
+    InterfaceName,
     Key,
     Kind,
     Names,
@@ -75,6 +76,10 @@ class NodeSection:
         Choice("exit", "stay"), "exit",
         "When the cluster gives the name to another node: stop, with exit code 3, or run on, in conflict, as "
         "gossipctl info shows.")
+    tags_file: str = setting(
+        Text("a path"), "",
+        "JSON file that keeps the tags, in the format of Serf: read at start if it is there, written when clients "
+        "change them. Instead of tags.")
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -82,10 +87,14 @@ class NetworkSection:
     """Where gossip travels."""
 
     bind: str = setting(
-        AddressText(needed=True), "0.0.0.0",
+        AddressText(needed=True, own=True), "0.0.0.0",
         f"Address of the gossip sockets, UDP and TCP. Without a port: {DEFAULT_PORT}.")
+    interface: str = setting(
+        InterfaceName(), "",
+        "Interface whose address to bind: its first one that is not link-local if bind is 0.0.0.0; else bind must be "
+        "one of its addresses. Empty: any.")
     advertise: str = setting(
-        AddressText(), "",
+        AddressText(own=True, any_port=False), "",
         "Address told to others. Empty: the bind address; if that is a wildcard, a private address of this machine. "
         "Without a port: the bind port.")
     profile: str = setting(
@@ -117,7 +126,7 @@ class DiscoverySection:
         "Find and join members of this cluster, and be found by them. Empty: no discovery.")
     interfaces: tuple[str, ...] = setting(
         Names('a list of interface names such as ["eth0"]'), (),
-        "Interfaces to look on. Empty: all that can multicast.")
+        "Interfaces to look on. Empty: network.interface, or else all that can multicast.")
     ipv4: bool = setting(Switch(), True, "Look by IPv4.")
     ipv6: bool = setting(Switch(), True, "Look by IPv6.")
 
@@ -384,7 +393,10 @@ def build(values: dict[str, dict[str, Any]], hooks: tuple[Hook, ...] = (), notic
     }
     core = {SETTINGS[section][key].target: value for section, chosen in values.items()
             for key, value in chosen.items() if SETTINGS[section][key].target}
-    return Config(**parts, hooks=hooks, notices=notices, core=core)
+    config = Config(**parts, hooks=hooks, notices=notices, core=core)
+    if config.network.interface and not config.discovery.interfaces:
+        return replace(config, discovery=replace(config.discovery, interfaces=(config.network.interface,)))
+    return config
 
 
 def contradictions(config: Config) -> list[tuple[str, str, str]]:
@@ -396,6 +408,8 @@ def contradictions(config: Config) -> list[tuple[str, str, str]]:
         found.append(("swim", "probe_timeout", f"{timeout} is longer than probe_interval, {interval}"))
     if config.encryption.key and config.encryption.keyring_file:
         found.append(("encryption", "keyring_file", "not together with key"))
+    if config.node.tags_file and config.core.get("serf.tags"):
+        found.append(("node", "tags_file", "not together with tags"))
     if _host(config.network.advertise) in ("0.0.0.0", "::"):
         found.append(("network", "advertise", "nobody can reach a wildcard address"))
     if config.discovery.cluster and not (config.discovery.ipv4 or config.discovery.ipv6):

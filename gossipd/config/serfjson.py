@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gossipd.addresses import format_address, parse_address
-from gossipd.config.kinds import read_duration
+from gossipd.config.advertise import WILDCARDS
+from gossipd.config.hosts import unreachable
+from gossipd.config.kinds import Addresses, read_duration, show_duration
+from gossipd.config.schema import COUNT_MAX
 from gossipd.config.source import Source, did_you_mean
+from gossipd.config.textfile import read_text, whole_text
 from gossipd.errors import ConfigError
 from gossipd.swim.config import DEFAULT_PORT
 
@@ -17,6 +21,7 @@ SERFS_RPC = "127.0.0.1:7373"
 MDNS = "mdns"
 WHOLE_MAX = 1 << 63     # in Serf a signed 64-bit number; also keeps out what JSON calls 1e999
 AT_LEAST_S = 1.0        # Serf raises the shorter intervals of two keys to this
+SHORTEST_S = 0.01       # others it takes as they are, also those that would keep it busy and nothing else
 
 Reader = Callable[[Any], Any]
 
@@ -24,7 +29,7 @@ Reader = Callable[[Any], Any]
 def text(raw: Any) -> str:
     if not isinstance(raw, str):
         raise ValueError("a string")
-    return raw
+    return whole_text(raw)
 
 
 def switch(raw: Any) -> bool:
@@ -46,15 +51,17 @@ def count(raw: Any) -> int:
 
 
 def texts(raw: Any) -> list[str]:
-    if not isinstance(raw, list) or not all(isinstance(item, str) for item in raw):
+    """`null` is an empty one."""
+    if not isinstance(raw, list) or not all(isinstance(item, str | None) for item in raw):
         raise ValueError("a list of strings")
-    return list(raw)
+    return [whole_text(item or "") for item in raw]
 
 
 def mapping(raw: Any) -> dict[str, str]:
-    if not isinstance(raw, dict) or not all(isinstance(value, str) for value in raw.values()):
+    """`null` is an empty string."""
+    if not isinstance(raw, dict) or not all(isinstance(value, str | None) for value in raw.values()):
         raise ValueError("an object of strings")
-    return dict(raw)
+    return {whole_text(key): whole_text(value or "") for key, value in raw.items()}
 
 
 def duration(raw: Any) -> str:
@@ -69,8 +76,26 @@ def not_(value: bool) -> bool:
     return not value
 
 
-def at_least(value: str) -> str:
-    return value if (read_duration(value) or 0.0) >= AT_LEAST_S else f"{AT_LEAST_S:.0f}s"
+def at_least(value: str, seconds: float = AT_LEAST_S) -> str:
+    return value if (read_duration(value) or 0.0) >= seconds else show_duration(seconds)
+
+
+def no_shorter(value: str) -> str:
+    return at_least(value, SHORTEST_S)
+
+
+def size(value: int) -> int:
+    """Less than nothing keeps everything out, and so does nothing."""
+    return min(max(value, 0), COUNT_MAX)
+
+
+def size_of_event(value: int) -> int:
+    return max(value, 1)
+
+
+def with_host(value: str) -> str:
+    """A port alone is one on all addresses."""
+    return f"0.0.0.0{value}" if value.startswith(":") else value
 
 
 def with_serfs_port(value: str) -> str:
@@ -93,7 +118,9 @@ MEANINGS: dict[str, Meaning] = {
     "protocol": Meaning(count, "node.protocol"),
     "tags": Meaning(mapping, "node.tags"),
     "role": Meaning(text, "node.tags", lambda value: {"role": value}),      # below tags: it wins over them
-    "bind": Meaning(text, "network.bind"),
+    "tags_file": Meaning(text, "node.tags_file"),
+    "bind": Meaning(text, "network.bind", with_host),
+    "interface": Meaning(text, "network.interface"),
     "advertise": Meaning(text, "network.advertise", with_serfs_port),
     "profile": Meaning(text, "network.profile"),
     "discover": Meaning(text, "discovery.cluster"),
@@ -105,23 +132,23 @@ MEANINGS: dict[str, Meaning] = {
     "start_join": Meaning(texts, "join.seeds"),
     "retry_join": Meaning(texts, "join.seeds"),
     "retry_interval": Meaning(duration, "join.retry_interval", at_least),
-    "retry_max_attempts": Meaning(count, "join.retry_max"),
+    "retry_max_attempts": Meaning(count, "join.retry_max", size),
     "replay_on_join": Meaning(switch, "join.replay"),
     "snapshot_path": Meaning(text, "snapshot.path"),
     "rejoin_after_leave": Meaning(switch, "snapshot.rejoin_after_leave"),
-    "rpc_addr": Meaning(text, "rpc.tcp"),
+    "rpc_addr": Meaning(text, "rpc.tcp", with_host),
     "rpc_auth": Meaning(text, "rpc.auth_key"),
     "log_level": Meaning(text, "log.level"),
     "leave_on_terminate": Meaning(switch, "leave.on_terminate"),
     "skip_leave_on_interrupt": Meaning(switch, "leave.on_interrupt", not_),
     "broadcast_timeout": Meaning(duration, "serf.broadcast_timeout", at_least),
-    "reconnect_interval": Meaning(duration, "serf.reconnect_interval"),
-    "reconnect_timeout": Meaning(duration, "serf.reconnect_timeout"),
-    "tombstone_timeout": Meaning(duration, "serf.tombstone_timeout"),
+    "reconnect_interval": Meaning(duration, "serf.reconnect_interval", no_shorter),
+    "reconnect_timeout": Meaning(duration, "serf.reconnect_timeout", no_shorter),
+    "tombstone_timeout": Meaning(duration, "serf.tombstone_timeout", no_shorter),
     "disable_name_resolution": Meaning(switch, "serf.resolve_name_conflicts", not_),
-    "query_response_size_limit": Meaning(whole, "serf.query_response_size_limit"),
-    "query_size_limit": Meaning(whole, "serf.query_size_limit"),
-    "user_event_size_limit": Meaning(whole, "serf.user_event_size_limit"),
+    "query_response_size_limit": Meaning(whole, "serf.query_response_size_limit", size),
+    "query_size_limit": Meaning(whole, "serf.query_size_limit", size),
+    "user_event_size_limit": Meaning(whole, "serf.user_event_size_limit", size_of_event),
 }
 
 HANDLERS = "event_handlers"
@@ -136,21 +163,36 @@ IGNORED: dict[str, tuple[Reader, str]] = {
     "statsite_addr": (text, "gossipd sends nothing to statsite"),
 }
 
-REFUSED: dict[str, tuple[Reader, str]] = {
-    "interface": (text, "gossipd cannot do that; set bind to the address of the interface"),
-    "tags_file": (text, "gossipd cannot do that; put what the file says into tags"),
-}
-
 READERS: dict[str, Reader] = {
     **{name: meaning.read for name, meaning in MEANINGS.items()}, HANDLERS: texts, **NO_EFFECT,
-    **{name: reader for name, (reader, _) in (IGNORED | REFUSED).items()},
+    **{name: reader for name, (reader, _) in IGNORED.items()},
 }
+
+
+def useless(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(name, value, why) of addresses that Serf takes, though nobody can ever be reached there."""
+    advertise = values.get("advertise") or ""
+    if why := _nowhere(advertise):
+        yield "advertise", advertise, why
+    for name in ("start_join", "retry_join"):
+        yield from ((name, item, "is no address") for item in values.get(name) or () if not Addresses().is_one(item))
+
+
+def _nowhere(address: str) -> str:
+    """Why nobody can reach it; "" also if it is no address, which Serf refuses as well."""
+    try:
+        host, port = parse_address(address, DEFAULT_PORT)
+    except ValueError:
+        return ""
+    why = "a wildcard" if host in WILDCARDS else unreachable(host)
+    return f"is {why}" if why else "" if port else "has port 0"
 
 
 class SerfSettings(Source):
     """Values by the names that Serf's files give them, of the types that `READERS` give, as settings of ours.
 
-    What is empty, zero or false changes nothing, as in Serf: it cannot take back what an earlier file said.
+    What is empty, zero or false changes nothing, as in Serf: it cannot take back what an earlier file said. Nor does
+    what is `useless`.
     """
 
     lists_add_up = True
@@ -159,9 +201,15 @@ class SerfSettings(Source):
         super().__init__({}, values.get(HANDLERS) or ())
         self.given = {name: value for name, value in values.items() if value is not None}
         self._names: dict[str, str] = {}        # what Serf calls a setting
+        dropped = {(name, value) for name, value, _ in useless(values)}
         for name, meaning in MEANINGS.items():
-            if values.get(name):
-                self._set(name, meaning.setting, meaning.convert(values[name]))
+            value = values.get(name)
+            if isinstance(value, list):
+                value = [item for item in value if (name, item) not in dropped]
+            elif isinstance(value, str) and (name, value) in dropped:
+                continue
+            if value:
+                self._set(name, meaning.setting, meaning.convert(value))
 
     def _set(self, name: str, setting: str, value: Any) -> None:
         section, _, key = setting.partition(".")
@@ -179,10 +227,10 @@ class SerfSettings(Source):
 
 
 class SerfFile(SerfSettings):
-    """One file. Raises ConfigError with a line for each thing that is wrong with it; `refused` is what we cannot do."""
+    """One file. Raises ConfigError with a line for each thing that is wrong with it."""
 
-    def __init__(self, path: str, refused: Mapping[str, tuple[Reader, str]] = REFUSED) -> None:
-        self._path, self._text = path, _read(path)
+    def __init__(self, path: str) -> None:
+        self._path, self._text = path, read_text(path, errors="replace")
         given = _flat(_first_value(self._text, path))
         wrong = [f"{self._where(name)}: unknown key{did_you_mean(name, READERS)}" for name in given
                  if name not in READERS]
@@ -192,12 +240,12 @@ class SerfFile(SerfSettings):
                 values[name] = reader(given[name]) if given.get(name) is not None else None
             except ValueError as error:
                 wrong.append(f"{self._where(name)}: expected {error}")
-        wrong += [f"{self._where(name)}: {why}" for name, (_, why) in refused.items() if values.get(name)]
         if wrong:
             raise ConfigError("\n".join(wrong))
         super().__init__(values)
         self.specs_where = self._where(HANDLERS)
         self.notices = [f"{self._where(name)}: ignored, {why}" for name, (_, why) in IGNORED.items() if values[name]]
+        self.notices += [f"{self._where(name)}: ignored, {value!r} {why}" for name, value, why in useless(values)]
 
     def where(self, section: str, key: str = "", table: int = 0) -> str:
         return self._where(super().where(section, key, table))
@@ -206,14 +254,6 @@ class SerfFile(SerfSettings):
         word = f'"{name.rpartition(".")[2]}"'
         line = next((number for number, line in enumerate(self._text.splitlines(), 1) if word in line.lower()), 0)
         return f"{self._path}:{line}: {name}" if line else f"{self._path}: {name}"
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
 
 
 def _first_value(document: str, path: str) -> dict[str, Any]:

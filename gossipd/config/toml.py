@@ -11,6 +11,8 @@ from gossipd.config.handlers import read_specs, read_tables
 from gossipd.config.schema import SETTINGS, Config, build, contradictions
 from gossipd.config.serfjson import SERFS_RPC, SerfFile
 from gossipd.config.source import Source, did_you_mean
+from gossipd.config.tagsfile import restore_tags
+from gossipd.config.textfile import read_text
 from gossipd.errors import ConfigError
 from gossipd.hooks import Hook
 
@@ -23,15 +25,9 @@ class File(Source):
     def __init__(self, path: str) -> None:
         import tomllib  # 5 ms that a daemon without files never pays
 
-        self._path = path
+        self._path, self._text = path, read_text(path)
         try:
-            with open(path, encoding="utf-8") as file:
-                self._text = file.read()
             super().__init__(tomllib.loads(self._text))
-        except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise ConfigError(f"{path}: is not UTF-8 text") from None
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{path}: {error}") from None
         except RecursionError:
@@ -48,6 +44,7 @@ def load(paths: Iterable[str], flags: Source | None = None) -> Config:
 
     A file `*.json` is one of Serf's, and then clients of Serf find the daemon where they find Serf by default. A
     directory stands for its `*.toml` files, or if there are none its `*.json` files, in the order of their names.
+    The tags are those of the tags file if one is named and there.
     Raises ConfigError: one line for each thing that is wrong, with file, line, key and what was expected.
     """
     sources: list[Source] = []
@@ -65,19 +62,29 @@ def load(paths: Iterable[str], flags: Source | None = None) -> Config:
                 errors.append(str(error))
     if any(isinstance(source, SerfFile) for source in sources):
         sources.insert(0, Source({"rpc": {"tcp": SERFS_RPC}}))
-    return merge([*sources, flags] if flags else sources, errors)
+    return restore_tags(merge([*sources, flags] if flags else sources, errors))
 
 
 def config_files(path: str) -> list[str]:
-    """A file itself, or those of a directory by name: `*.toml` or, without any, `*.json`. Raises ConfigError."""
+    """A file itself, or those of a directory by name: `*.toml` or, without any, `*.json`. Raises ConfigError.
+
+    Directories that are called `*.json` do not count, as for Serf.
+    """
     if not os.path.isdir(path):
         return [path]
     try:
         names = sorted(os.listdir(path))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    chosen = [name for name in names if name.endswith(OURS)] or [name for name in names if name.endswith(SERFS)]
-    return [os.path.join(path, name) for name in chosen]
+    if chosen := [os.path.join(path, name) for name in names if name.endswith(OURS)]:
+        return chosen
+    return serfs_files(path, names)
+
+
+def serfs_files(path: str, names: list[str]) -> list[str]:
+    """What Serf reads of a directory of these names."""
+    found = [os.path.join(path, name) for name in sorted(names, key=os.fsencode) if name.endswith(SERFS)]
+    return [name for name in found if not os.path.isdir(name)]
 
 
 def merge(sources: Iterable[Source], errors: Iterable[str] = ()) -> Config:

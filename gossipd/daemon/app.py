@@ -30,9 +30,11 @@ from gossipd.daemon.rpcsocket import RpcListener, bind_rpc_tcp, bind_rpc_unix, r
 from gossipd.daemon.signals import catch_signals
 from gossipd.daemon.snapshot import make_recorder, read_snapshot, run_snapshot, snapshot_path
 from gossipd.daemon.systemd import Notifier
+from gossipd.daemon.tagsfile import tags_go_to
 from gossipd.daemon.transport import run_transport
 from gossipd.errors import GossipdError
 from gossipd.node import Node, NodeConfig
+from gossipd.serf.actions import tags_stay_in_memory
 from gossipd.serf.keys import keys_stay_in_memory
 
 log = logging.getLogger("gossipd.app")
@@ -95,7 +97,8 @@ def make_node(config: Config, sockets: Sockets, snapshot: LineFile | None, keyri
     return Node(
         NodeConfig(swim, serf), rng=Random(), entropy=os.urandom,
         save_keys=keyring.save if keyring else keys_stay_in_memory,
-        restored=read_snapshot(snapshot, serf.rejoin_after_leave, swim.members_max) if snapshot else None)
+        restored=read_snapshot(snapshot, serf.rejoin_after_leave, swim.members_max) if snapshot else None,
+        save_tags=tags_go_to(config.node.tags_file) if config.node.tags_file else tags_stay_in_memory)
 
 
 async def run(

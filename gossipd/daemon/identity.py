@@ -17,8 +17,13 @@ def node_name(config: Config) -> str:
 
 
 def bind_address(config: Config) -> Address:
-    """Numeric. Raises GossipdError."""
-    return resolve(config.network.bind, DEFAULT_PORT)
+    """Numeric, on the configured interface. Raises GossipdError."""
+    found = resolve(config.network.bind, DEFAULT_PORT)
+    if not config.network.interface:
+        return found
+    from gossipd.daemon.interfaces import on_interface
+
+    return on_interface(config.network.interface, found)
 
 
 def advertised_address(config: Config, bound: Address) -> Advertised:
@@ -35,7 +40,7 @@ def advertised_bytes(config: Config, address: Address) -> bytes:
     """As the others keep them. An IPv4 address found for a wildcard goes out in IPv6 form: Serf does so, and a node
     that takes over a Serf agent's name must not seem to have moved (spec memberlist §9.2)."""
     raw = pack_ip(address[0])
-    found = not config.network.advertise and resolve(config.network.bind, 0)[0] in WILDCARDS
+    found = not config.network.advertise and bind_address(config)[0] in WILDCARDS
     return bytes(10) + b"\xff\xff" + raw if found and len(raw) == 4 else raw
 
 

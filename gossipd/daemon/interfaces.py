@@ -9,12 +9,17 @@ import sys
 from array import array
 from collections.abc import Iterable
 
+from gossipd.addresses import Address
+from gossipd.errors import GossipdError
+
 INTERFACES_MAX = 1024           # IPv4 addresses that are looked at
 
 _SIOCGIFCONF, _SIOCGIFFLAGS = 0x8912, 0x8913    # netdevice(7)
 _IFF_UP = 1
 _IFREQ_BYTES = 40 if sys.maxsize > 1 << 32 else 32
 _PROC_IF_INET6 = "/proc/net/if_inet6"
+_WILDCARD = "0.0.0.0"
+_LINK_LOCAL = ("169.254.", "fe8", "fe9", "fea", "feb")
 _ROUTE_PROBES = {socket.AF_INET: ("192.0.2.1", 9), socket.AF_INET6: ("2001:db8::1", 9)}
 
 
@@ -26,6 +31,33 @@ def interface_addresses() -> list[InterfaceAddress]:
     """Those that packets to the rest of the world would come from first, then the kernel's order, IPv4 before IPv6."""
     routed = routed_hosts()
     return sorted([*ipv4_addresses(), *ipv6_addresses()], key=lambda one: one[1] not in routed)
+
+
+def on_interface(interface: str, bind: Address) -> Address:
+    """`bind`, if it is an address of the interface. For 0.0.0.0 the first one that is not link-local, in the kernel's
+    order, IPv4 first. Raises GossipdError, in Serf's words (spec agent §4)."""
+    if not interface_exists(interface):
+        raise GossipdError(f"Invalid network interface '{interface}': no such network interface")
+    own = [host for name, host in [*ipv4_addresses(), *ipv6_addresses()] if name.partition(":")[0] == interface]
+    if not own:
+        raise GossipdError(f"Interface '{interface}' has no addresses")
+    host, port = bind
+    if host != _WILDCARD:
+        if host.partition("%")[0] not in own:
+            raise GossipdError(f"Interface '{interface}' has no '{host}' address")
+        return bind
+    usable = [one for one in own if not one.startswith(_LINK_LOCAL)]
+    if not usable:
+        raise GossipdError(f"Failed to find usable address for interface '{interface}'")
+    return usable[0], port
+
+
+def interface_exists(name: str) -> bool:
+    try:
+        socket.if_nametoindex(name)
+    except (OSError, UnicodeError):
+        return False
+    return True
 
 
 def ipv4_addresses() -> list[InterfaceAddress]:

@@ -49,15 +49,22 @@ JOIN_DELAY_S = 0.25
 """Before a join intent goes out: nobody waits for it, as the membership layer tells of the new member, and when many
 nodes join at once there is enough to do."""
 
+SaveTags = Callable[[Mapping[str, str]], str]
+"""Keep these tags before anybody hears of them. "" or why that failed: then nothing is changed."""
 SpreadIntent = Callable[[bytes, float, Done | None, float], None]
 """(encoded intent, now, called when it was sent in full, delay in s): queue it for gossip."""
 
 
+def tags_stay_in_memory(tags: Mapping[str, str]) -> str:
+    """For a node without a tags file."""
+    return ""
+
+
 class Actions:
     def __init__(self, config: SerfConfig, lower: Lower, roster: Roster, clock: LamportClock, spread: SpreadIntent,
-                 timers: TimerQueue[Hashable], rng: Random) -> None:
+                 save_tags: SaveTags, timers: TimerQueue[Hashable], rng: Random) -> None:
         self._config, self._lower, self._roster, self._clock = config, lower, roster, clock
-        self._spread, self._timers, self._rng = spread, timers, rng
+        self._spread, self._save_tags, self._timers, self._rng = spread, save_tags, timers, rng
         self.waits = Waits(timers)
         self.life = Life.ALIVE
         self.ignoring_old = 0       # joins under way after which older user events are none of our business
@@ -155,11 +162,14 @@ class Actions:
     # tags
 
     def set_tags(self, command: SetTags, now: float, out: list[Effect]) -> None:
-        """Raises CommandError if they do not fit, or it is too late: then the old ones stay."""
+        """Raises CommandError if they do not fit, cannot be kept, or it is too late: then the old ones stay."""
         if self.life is not Life.ALIVE:
             # Serf waits, in vain, and says this then.
             raise CommandError("timeout waiting for update broadcast", "this node is leaving or has left")
         before = self.meta
+        encode_tags(command.tags, self._config.protocol)        # what is refused must not be kept
+        if error := self._save_tags(command.tags):
+            raise CommandError(error)
         self._set_tags(command.tags)
         if self.meta == before:
             out.append(Reply(command.id))

@@ -21,7 +21,7 @@ from gossipd.commands import (
 from gossipd.effects import Effect, Record, Rejected, Reply
 from gossipd.errors import ConfigError, WireError
 from gossipd.events import MemberInfo, UserEvent
-from gossipd.serf.actions import Actions, Departed, Life
+from gossipd.serf.actions import Actions, Departed, Life, SaveTags, tags_stay_in_memory
 from gossipd.serf.answers import AnswerOver, Answers, Question
 from gossipd.serf.coalesce import (
     MemberCoalescer,
@@ -67,11 +67,13 @@ from gossipd.wire.secure import Keyring
 class Serf:
     """The layer above of `swim.upper.Upper`. Raises ConfigError if the settings do not allow a start.
 
-    `restored` is what a snapshot told, None for a node that keeps none. `save_keys` keeps changed keys.
+    `restored` is what a snapshot told, None for a node that keeps none. `save_keys` keeps changed keys,
+    `save_tags` changed tags.
     """
 
     def __init__(self, config: SerfConfig, lower: Lower, rng: Random, keyring: Keyring | None = None,
-                 save_keys: SaveKeys = keys_stay_in_memory, restored: Restored | None = None) -> None:
+                 save_keys: SaveKeys = keys_stay_in_memory, restored: Restored | None = None,
+                 save_tags: SaveTags = tags_stay_in_memory) -> None:
         config.check()
         if restored is not None:
             restored = restored.plausible()
@@ -79,14 +81,15 @@ class Serf:
             raise ConfigError(f"Serf protocol {config.protocol} is not the one advertised")
         self._config, self._lower = config, lower
         self._timers: TimerQueue[Hashable] = TimerQueue()
-        self._build_membership(config, lower, rng, restored)
+        self._build_membership(config, lower, rng, restored, save_tags)
         self._build_events(config, lower, rng, restored)
         self._build_queries(config, lower, rng, restored)
         self._key_answers = KeyAnswers(keyring, save_keys, self.answers, lower.config.name)
         self.keys = KeyManager(lower, self.asking)
         self.conflict = Conflict(config, lower, self.roster, self.asking, self.answers, self._timers)
 
-    def _build_membership(self, config: SerfConfig, lower: Lower, rng: Random, restored: Restored | None) -> None:
+    def _build_membership(self, config: SerfConfig, lower: Lower, rng: Random, restored: Restored | None,
+                          save_tags: SaveTags) -> None:
         name, known = lower.config.name, restored or Restored()
         self._restored = restored
         self.snapshot = None if restored is None else Snapshot(
@@ -97,7 +100,8 @@ class Serf:
         self.roster = Roster(config, name, lower.members, self.clocks.member, self._timers, rng, self._hear_member,
                              self._refute, self._forget)
         self._queues = Queues(config, lower, lambda: len(self.roster.table), self._timers)
-        self.actions = Actions(config, lower, self.roster, self.clocks.member, self._spread_intent, self._timers, rng)
+        self.actions = Actions(config, lower, self.roster, self.clocks.member, self._spread_intent, save_tags,
+                               self._timers, rng)
         self._rejoin = Rejoin(config, lower, self.roster, self._timers, rng, self._forget)
 
     def _build_events(self, config: SerfConfig, lower: Lower, rng: Random, restored: Restored | None) -> None:

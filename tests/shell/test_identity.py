@@ -12,8 +12,9 @@ from gossipd.daemon.interfaces import interface_addresses, ipv4_addresses, ipv6_
 from gossipd.errors import GossipdError
 
 
-def a_config(bind: str = "0.0.0.0", advertise: str = "", name: str = "") -> Config:
-    return replace(Config(), node=NodeSection(name=name), network=NetworkSection(bind=bind, advertise=advertise))
+def a_config(bind: str = "0.0.0.0", advertise: str = "", name: str = "", interface: str = "") -> Config:
+    network = NetworkSection(bind=bind, interface=interface, advertise=advertise)
+    return replace(Config(), node=NodeSection(name=name), network=network)
 
 
 @pytest.fixture
@@ -93,3 +94,61 @@ def test_addresses_that_lead_into_the_world_come_first(monkeypatch):
     monkeypatch.setattr(interfaces, "ipv6_addresses", lambda: [("eth0", "fd00::5")])
     monkeypatch.setattr(interfaces, "routed_hosts", lambda: ["10.0.0.5"])
     assert interface_addresses() == [("eth0", "10.0.0.5"), ("docker0", "172.17.0.1"), ("eth0", "fd00::5")]
+
+
+# --- an interface instead of an address
+
+
+@pytest.fixture
+def addresses(monkeypatch):
+    """Gives this machine interfaces with addresses, IPv4 and IPv6."""
+    def has(*found: tuple[str, str]) -> None:
+        monkeypatch.setattr(interfaces, "ipv4_addresses", lambda: [one for one in found if "." in one[1]])
+        monkeypatch.setattr(interfaces, "ipv6_addresses", lambda: [one for one in found if ":" in one[1]])
+        monkeypatch.setattr(interfaces.socket, "if_nametoindex", lambda name: 1)
+    return has
+
+
+ETH0 = [("eth0", "fe80::1"), ("eth0", "fd00::5"), ("lo", "127.0.0.1"), ("eth0", "169.254.1.1"), ("eth0", "192.0.2.5"),
+        ("eth0:1", "192.0.2.6"), ("eth1", "192.0.2.7")]
+
+
+def test_the_first_address_of_the_interface_is_bound_but_no_link_local_one(addresses):
+    addresses(*ETH0)
+    assert bind_address(a_config(interface="eth0")) == ("192.0.2.5", 7946)
+    assert bind_address(a_config("0.0.0.0:80", interface="eth1")) == ("192.0.2.7", 80)
+    addresses(("eth0", "fe80::1"), ("eth0", "fd00::5"))
+    assert bind_address(a_config(interface="eth0")) == ("fd00::5", 7946)
+
+
+@pytest.mark.parametrize("bind", ["192.0.2.5", "192.0.2.6", "fd00::5", "fe80::1"])
+def test_an_address_of_the_interface_may_be_chosen(addresses, bind):
+    addresses(*ETH0)
+    assert bind_address(a_config(bind, interface="eth0"))[0] == bind
+
+
+@pytest.mark.parametrize(("found", "bind", "wrong"), [
+    ([("lo", "127.0.0.1")], "0.0.0.0", "Interface 'eth0' has no addresses"),
+    (ETH0, "127.0.0.1", "Interface 'eth0' has no '127.0.0.1' address"),
+    (ETH0, "[::]", "Interface 'eth0' has no '::' address"),
+    ([("eth0", "fe80::1"), ("eth0", "169.254.1.1")], "0.0.0.0", "Failed to find usable address for interface 'eth0'"),
+])
+def test_what_serf_says_of_an_interface_is_said(addresses, found, bind, wrong):
+    addresses(*found)
+    with pytest.raises(GossipdError) as refusal:
+        bind_address(a_config(bind, interface="eth0"))
+    assert str(refusal.value) == wrong
+
+
+def test_an_interface_that_is_not_there_is_refused_by_name():
+    with pytest.raises(GossipdError, match="interface 'nope0': no such network interface"):
+        bind_address(a_config(interface="nope0"))
+
+
+def test_the_address_of_an_interface_goes_out_short_as_one_that_somebody_chose(addresses):
+    addresses(*ETH0)
+    assert advertised_bytes(a_config(interface="eth0"), ("192.0.2.5", 7946)) == bytes([192, 0, 2, 5])
+
+
+def test_the_loopback_interface_of_this_machine_is_found():
+    assert bind_address(a_config("127.0.0.1:0", interface="lo")) == ("127.0.0.1", 0)

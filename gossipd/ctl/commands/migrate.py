@@ -8,8 +8,9 @@ import sys
 from gossipd.client import ClientError
 from gossipd.config.handlers import HANDLER_SETTINGS, SECTION, Filters
 from gossipd.config.schema import SETTINGS
-from gossipd.config.serfjson import REFUSED, SERFS_RPC, SerfFile
+from gossipd.config.serfjson import SERFS_RPC, SerfFile
 from gossipd.config.source import Source
+from gossipd.config.textfile import opened
 from gossipd.config.toml import merge
 from gossipd.ctl.arguments import Arguments
 from gossipd.ctl.output import EXIT_OK, EXIT_PARTLY, complain
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gossipd.hooks import Hook
 
 COLUMNS = 118
+LINE_BYTES_MAX = 1 << 16                # of a file that has no lines
 SNAPSHOT_LINES = (b"alive: ", b"not-alive: ", b"failed: ", b"clock: ", b"event-clock: ", b"query-clock: ",
                   b"coordinate: ", b"leave", b"#")
 
@@ -31,9 +33,9 @@ SNAPSHOT_LINES = (b"alive: ", b"not-alive: ", b"failed: ", b"clock: ", b"event-c
 def run_migrate(arguments: Arguments, connect: Callable[[], Client]) -> int:
     path = arguments.words[0]
     try:
-        file = SerfFile(path, refused={})
+        file = SerfFile(path)
         values = settings_of(file)
-        lost = [*file.notices, *_take_over(file, values)]
+        lost = list(file.notices)
         if len(arguments.words) > 1:
             values.setdefault("snapshot", {})["path"] = os.path.abspath(arguments.words[1])
             lost += _about_snapshot(arguments.words[1])
@@ -53,39 +55,12 @@ def settings_of(file: SerfFile) -> dict[str, dict[str, Any]]:
     return values
 
 
-def _take_over(file: SerfFile, values: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Put what is in other places into `values`; yields what has no equivalent."""
-    if tags_file := file.given.get("tags_file"):
-        values.setdefault("node", {})["tags"] = _tags_of(tags_file) | values.get("node", {}).get("tags", {})
-        yield f"tags_file: the tags of {tags_file} are taken over, later changes are not written to a file"
-    if file.given.get("interface"):
-        yield f"interface: {REFUSED['interface'][1]}"
-
-
-def _tags_of(path: str) -> dict[str, str]:
-    """Raises ConfigError."""
-    import json
-
-    try:
-        with open(path, encoding="utf-8") as file:
-            tags = json.load(file)
-    except FileNotFoundError:
-        return {}       # Serf makes it at the first change
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(tags, dict):
-        raise ConfigError(f"{path}: expected an object of strings")
-    return tags
-
-
 def _about_snapshot(path: str) -> list[str]:
     """What is wrong with it. Raises ConfigError if it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            lines = file.read().splitlines()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    strange = sum(not line.startswith(SNAPSHOT_LINES) for line in lines if line)
+    strange = 0
+    with opened(path) as file:
+        while line := file.readline(LINE_BYTES_MAX):
+            strange += bool(line.strip()) and not line.startswith(SNAPSHOT_LINES)
     return [f"{path}: {strange} lines are no lines of a snapshot and will be skipped"] if strange else []
 
 

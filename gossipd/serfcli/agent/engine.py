@@ -1,22 +1,19 @@
-"""The daemon's engine, which also tells the log what Serf's agent tells it, and keeps the tags in a file."""
+"""The daemon's engine, which also tells the log what Serf's agent tells it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 
-from gossipd.commands import ChangeKeys, Command, ForceLeave, SendEvent, SetTags, StartQuery
+from gossipd.commands import ChangeKeys, Command, ForceLeave, SendEvent, StartQuery
 from gossipd.daemon.engine import Done, Engine
-from gossipd.serf.tags import encode_tags
 from gossipd.serfcli.agent.console import agent, ipc
-from gossipd.serfcli.agent.stores import write_tags_file
 from gossipd.serfcli.text import go_quote
 
 _KEYS = {"install": "key installation", "use": "primary key change", "remove": "key removal", "list": "key listing"}
 
 
 class SerfEngine(Engine):
-    tags_file = ""
     signalled = False       # a leave comes from a signal, not from a client
 
     def submit(
@@ -30,12 +27,7 @@ class SerfEngine(Engine):
         super().submit(make_and_tell, done, part)
 
     def _tell(self, command: Command) -> None:
-        """Raises CommandError if tags cannot be kept."""
         match command:
-            case SetTags(tags=tags):
-                if self.tags_file:
-                    encode_tags(tags, self.node.config.serf.protocol)      # what is refused must not be in the file
-                    write_tags_file(self.tags_file, tags)
             case ForceLeave(name=name, prune=prune):
                 agent.info("Force leaving node%s: %s", " (prune)" if prune else "", name)
             case ChangeKeys(action=action):

@@ -47,10 +47,8 @@ class SerfFace(Face):
     def engine(
         self, node: Node, port: Port, life: Life, clock: Callable[[], float], wall: Callable[[], float]
     ) -> Engine:
-        engine = SerfEngine(node, port, life, clock, wall)
-        engine.tags_file = self._wanted.text("tags_file")
         agent.info("Serf agent starting")
-        return engine
+        return SerfEngine(node, port, life, clock, wall)
 
     def announce(self, event: Event) -> None:
         if isinstance(event, MemberEvent):

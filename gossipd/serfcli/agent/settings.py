@@ -11,11 +11,13 @@ from typing import Any
 from gossipd.addresses import Address, format_address
 from gossipd.config.kinds import read_duration
 from gossipd.config.schema import Config, is_loopback
-from gossipd.config.serfjson import HANDLERS, IGNORED, SERFS_RPC, SerfFile, SerfSettings, with_serfs_port
+from gossipd.config.serfjson import HANDLERS, IGNORED, SERFS_RPC, SerfFile, SerfSettings, useless, with_serfs_port
 from gossipd.config.source import Source
-from gossipd.config.toml import merge
-from gossipd.daemon.interfaces import ipv4_addresses, ipv6_addresses
-from gossipd.errors import CommandError, ConfigError
+from gossipd.config.tagsfile import with_tags
+from gossipd.config.textfile import Unreadable, read_bytes
+from gossipd.config.toml import merge, serfs_files
+from gossipd.daemon.interfaces import interface_exists, on_interface
+from gossipd.errors import CommandError, ConfigError, GossipdError
 from gossipd.hooks import Hook, parse_spec
 from gossipd.rpc.keytext import key_bytes
 from gossipd.serf.config import PROTOCOL_MAX, PROTOCOL_MIN, USER_EVENT_BYTES_MAX
@@ -30,7 +32,6 @@ LEAVE_TIMEOUT = "3s"            # of a goodbye (T8)
 LOW_S = 1.0
 WILDCARD = "0.0.0.0"
 _LISTS = (HANDLERS, "start_join", "retry_join")
-_SUFFIX = ".json"
 
 Say = Callable[[str], None]
 """Prints a line of output."""
@@ -103,29 +104,20 @@ def _files(path: str) -> list[str]:
     if not os.path.isdir(path):
         return [path]
     try:
-        names = sorted(os.listdir(path), key=os.fsencode)
+        return serfs_files(path, os.listdir(path))
     except OSError as error:
-        raise Refused(f"Error reading '{path}': open {path}: {_words(error)}") from None
-    found = [os.path.join(path, name) for name in names if name.endswith(_SUFFIX)]
-    return [name for name in found if not os.path.isdir(name)]
+        raise Refused(f"Error reading '{path}': open {path}: {(error.strerror or str(error)).lower()}") from None
 
 
 def _read_file(path: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
-            empty = not file.read().strip()
-    except OSError as error:
-        raise Refused(f"Error reading '{path}': open {path}: {_words(error)}") from None
-    if empty:
-        raise Refused(f"Error decoding '{path}': EOF")
-    try:
-        return SerfFile(path, refused={}).given
+        if not read_bytes(path).strip():
+            raise Refused(f"Error decoding '{path}': EOF")
+        return SerfFile(path).given
+    except Unreadable as error:
+        raise Refused(f"Error reading '{path}': open {path}: {error.words.lower()}") from None
     except ConfigError as error:
         raise Refused(f"Error decoding '{path}': {error}") from None
-
-
-def _words(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def _add(values: dict[str, Any], later: dict[str, Any]) -> None:
@@ -146,7 +138,7 @@ def _check(wanted: Wanted, say: Say) -> None:
         wanted.hooks = tuple(hook for spec in wanted.texts(HANDLERS) for hook in parse_spec(spec))
     except ConfigError as error:
         raise Refused(str(error)) from None
-    if wanted.text("interface") and not _exists(wanted.text("interface")):
+    if wanted.text("interface") and not interface_exists(wanted.text("interface")):
         raise Refused("Invalid network interface: route ip+net: no such network interface")
     _check_mdns(wanted)
     if wanted.text("role"):
@@ -165,18 +157,10 @@ def _check_mdns(wanted: Wanted) -> None:
         return
     if not wanted.text("discover"):
         raise Refused("mDNS interface specified without enabling mDNS discovery")
-    if not _exists(interface):
+    if not interface_exists(interface):
         raise Refused("Invalid mDNS network interface: route ip+net: no such network interface")
     if wanted.switch("mdns.disable_ipv4") and wanted.switch("mdns.disable_ipv6"):
         raise Refused("Invalid mDNS configuration: both IPv4 and IPv6 are disabled")
-
-
-def _exists(interface: str) -> bool:
-    try:
-        socket.if_nametoindex(interface)
-    except OSError:
-        return False
-    return True
 
 
 def log_level(wanted: Wanted) -> str:
@@ -227,18 +211,13 @@ def _has_port(text: str) -> bool:
 
 
 def _on_interface(interface: str, bind: Address, say: Say) -> Address:
-    own = [host for name, host in [*ipv4_addresses(), *ipv6_addresses()] if name == interface]
-    if not own:
-        raise Refused(f"Interface '{interface}' has no addresses")
-    if bind[0] != WILDCARD:
-        if bind[0] not in own:
-            raise Refused(f"Interface '{interface}' has no '{bind[0]}' address")
-        return bind
-    usable = [host for host in own if not host.startswith(("169.254.", "fe8", "fe9", "fea", "feb"))]
-    if not usable:
-        raise Refused(f"Failed to find usable address for interface '{interface}'")
-    say(f"Using interface '{interface}' address '{usable[0]}'")
-    return usable[0], bind[1]
+    try:
+        found = on_interface(interface, bind)
+    except GossipdError as error:
+        raise Refused(str(error)) from None
+    if found != bind:
+        say(f"Using interface '{interface}' address '{found[0]}'")
+    return found
 
 
 # --- after that
@@ -247,10 +226,10 @@ def _on_interface(interface: str, bind: Address, say: Say) -> Address:
 def to_config(wanted: Wanted, info: Say) -> Config:
     """What the daemon runs with. `info` hears what was restored from files. Raises Refused."""
     values = dict(wanted.values)
-    for key in ("start_join", "retry_join", "log_level", "role", HANDLERS, "bind", "advertise"):
+    for key in ("start_join", "retry_join", "log_level", "role", HANDLERS, "bind"):
         values.pop(key, None)       # the agent's own business, or checked by now
     try:
-        _restore(wanted, values, info)
+        tags = _restore(wanted, info)
     except ConfigError as error:
         raise Refused(f"Failed to setup the Serf agent: {error}") from None
     cannot = "Failed to start the Serf agent: Error creating Serf: "
@@ -265,40 +244,35 @@ def to_config(wanted: Wanted, info: Say) -> Config:
         raise Refused(f"{cannot}user event size limit exceeds limit of {USER_EVENT_BYTES_MAX} bytes")
     values["rpc_addr"] = check_rpc(wanted)
     try:
-        return merge([SerfSettings(values), _own(wanted)])
+        return with_tags(merge([SerfSettings(values), _own(wanted)]), tags)
     except ConfigError as error:
         raise Refused(cannot + str(error)) from None
 
 
 def _own(wanted: Wanted) -> Source:
     """What Serf's keys do not say, or say differently."""
-    given: dict[str, dict[str, Any]] = {
+    return Source({
         "network": {"bind": wanted.text("bind") or WILDCARD, "compression": wanted.compress},
         "leave": {"timeout": LEAVE_TIMEOUT},
-    }
-    if wanted.text("advertise"):
-        given["network"]["advertise"] = wanted.text("advertise")
-    interface = wanted.text("mdns.interface") or wanted.text("interface")
-    if interface and wanted.text("discover"):
-        given["discovery"] = {"interfaces": [interface]}
-    return Source(given, wanted.texts(HANDLERS))
+    }, wanted.texts(HANDLERS))
 
 
-def _restore(wanted: Wanted, values: dict[str, Any], info: Say) -> None:
-    """Tags and keys that are kept in files of their own. Raises ConfigError."""
+def _restore(wanted: Wanted, info: Say) -> dict[str, str] | None:
+    """The tags that are kept in a file of their own, if they are; keys are kept so too. Raises ConfigError."""
+    tags = None
     path = wanted.text("tags_file")
     if path:
         if wanted.tags:
             raise ConfigError("Tags config not allowed while using tag files")
         tags = read_tags_file(path)
         if tags is not None:
-            values["tags"] = tags
             info(f"Restored {len(tags)} tag(s) from {path}")
     path = wanted.text("keyring_file")
     if path:
         if wanted.text("encrypt_key"):
             raise ConfigError("Encryption key not allowed while using a keyring")
         info(f"Restored keyring with {len(read_keyring_file(path))} keys from {path}")
+    return tags
 
 
 def check_rpc(wanted: Wanted) -> str:
@@ -316,4 +290,6 @@ def check_rpc(wanted: Wanted) -> str:
 
 def unsupported(wanted: Wanted) -> list[str]:
     """What is accepted and has no effect, though it has one in Serf."""
-    return [f"{key}: {IGNORED[key][1]}" for key in ("statsd_addr", "statsite_addr") if wanted.text(key)]
+    lost = [f"{key}: {IGNORED[key][1]}" for key in ("statsd_addr", "statsite_addr") if wanted.text(key)]
+    advertise = wanted.text("advertise")
+    return lost + [f"{key}: {value!r} {why}" for key, value, why in useless({"advertise": advertise})]

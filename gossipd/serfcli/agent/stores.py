@@ -3,58 +3,40 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
-from gossipd.daemon.files import replace_file
+from gossipd.config.tagsfile import NoTags, read_tags
+from gossipd.config.textfile import BadFile, Unreadable, read_text
 from gossipd.errors import CommandError, ConfigError
 from gossipd.rpc.keytext import key_bytes
-from gossipd.serfcli.text import go_json
 
-NEW_FILE_MODE = 0o600
 KEY_BYTES = (16, 24, 32)
 _GO_TYPES = {list: "array", dict: "object", str: "string", bool: "bool", int: "number", float: "number"}
+_GO_WANTED: dict[type, str] = {dict: "map[string]string", str: "string"}
 
 
 def read_tags_file(path: str) -> dict[str, str] | None:
     """None if there is no file. Raises ConfigError."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            text = file.read()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ConfigError(f"Failed to read tags file: open {path}: {_words(error)}") from None
-    tags = _decoded(text, "Failed to decode tags file")
-    if tags is None:
-        return {}
-    if not isinstance(tags, dict):
-        raise ConfigError(f"Failed to decode tags file: json: cannot unmarshal {_GO_TYPES[type(tags)]} into Go value of"
-                          " type map[string]string")
-    for value in tags.values():
-        if not isinstance(value, str):
-            raise ConfigError("Failed to decode tags file: json: cannot unmarshal "
-                              f"{_GO_TYPES.get(type(value), 'null')} into Go value of type string")
-    return tags
-
-
-def write_tags_file(path: str, tags: dict[str, str]) -> None:
-    """Raises CommandError."""
-    try:
-        replace_file(path, go_json(dict(sorted(tags.items()))).encode(), NEW_FILE_MODE)
-    except OSError as error:
-        raise CommandError(f"Failed to write tags file: open {path}: {_words(error)}") from None
+        return read_tags(path)
+    except Unreadable as error:
+        raise ConfigError(f"Failed to read tags file: open {path}: {error.words.lower()}") from None
+    except NoTags as error:
+        raise ConfigError(f"Failed to decode tags file: json: cannot unmarshal {_GO_TYPES[type(error.found)]} into Go "
+                          f"value of type {_GO_WANTED[error.wanted]}") from None
+    except BadFile as error:
+        raise ConfigError(f"Failed to decode tags file: {error.words}") from None
 
 
 def read_keyring_file(path: str) -> list[bytes]:
     """The keys, primary first. Raises ConfigError."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            text = file.read()
-    except FileNotFoundError:
-        raise ConfigError(f"stat {path}: no such file or directory") from None
-    except OSError as error:
-        raise ConfigError(f"Failed to read keyring file: open {path}: {_words(error)}") from None
-    listed = _decoded(text, "Failed to decode keyring file")
+        listed = json.loads(read_text(path, errors="replace"))
+    except Unreadable as error:
+        if error.missing:
+            raise ConfigError(f"stat {path}: no such file or directory") from None
+        raise ConfigError(f"Failed to read keyring file: open {path}: {error.words.lower()}") from None
+    except (ValueError, RecursionError, BadFile) as error:
+        raise ConfigError(f"Failed to decode keyring file: {error}") from None
     if listed is not None and not isinstance(listed, list):
         raise ConfigError(f"Failed to decode keyring file: json: cannot unmarshal {_GO_TYPES[type(listed)]} into Go "
                           "value of type []string")
@@ -67,14 +49,3 @@ def read_keyring_file(path: str) -> list[bytes]:
     if any(len(key) not in KEY_BYTES for key in keys):
         raise ConfigError("Failed to restore keyring: key size must be 16, 24 or 32 bytes")
     return keys
-
-
-def _decoded(text: str, failed: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{failed}: {error}") from None
-
-
-def _words(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

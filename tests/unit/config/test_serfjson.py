@@ -153,7 +153,18 @@ def test_what_is_ignored_is_said(read, tmp_path):
     ({"tags": {"a": 1, "b": True}}, ["0.json:1: tags: expected an object of strings"]),
     ({"reconnect_interval": "10"}, ['0.json:1: reconnect_interval: expected a duration such as "1.5s" or "1h30m"']),
     ({"reconnect_interval": 10}, ['0.json:1: reconnect_interval: expected a duration such as "1.5s" or "1h30m"']),
-    ({"interface": "eth0"}, ["0.json:1: interface: gossipd cannot do that; set bind to the address of the interface"]),
+    ({"interface": "eth 0"}, ["0.json:1: interface: expected the name of a network interface"]),
+    ({"tags_file": "/x", "tags": {"a": "1"}}, ["0.json:1: tags_file: not together with tags"]),
+    ({"tags_file": "/x", "role": "web"}, ["0.json:1: tags_file: not together with tags"]),
+    ('{"node_name": "x" /* why */}', ["0.json: is not JSON: "]),
+    ('// why\n{}', ["0.json: is not JSON: "]),
+    ('{"node_name": "x",}', ["0.json: is not JSON: "]),
+    ('\ufeff{}', ["0.json: begins with a byte order mark"]),
+    ('{"node_name": "a\0"}', ["0.json: is not JSON: "]),
+    ({"mdns": "eth0"}, ["0.json:1: mdns: "]),
+    ({"mdns": {"interface": 1}}, ["0.json:1: mdns.interface: expected a string"]),
+    ({"bind": "224.0.0.1"}, ["0.json:1: bind: expected an address"]),
+    ({"bind": "a b"}, ["0.json:1: bind: expected an address"]),
     ("[1]", ["0.json: expected an object"]),
     ("5", ["0.json: expected an object"]),
     ('{broken', ["0.json: is not JSON: "]),
@@ -193,3 +204,68 @@ def test_our_files_and_flags_win_over_serfs_like_over_others(read, tmp_path):
     own.write_text('[rpc]\ntcp = ""\n[join]\nseeds = ["mine"]\n')
     config = read({"start_join": ["a"], "node_name": "x"}, flags=["--config", str(own), "--node", "y"])
     assert (config.rpc.tcp, config.join.seeds, config.node.name) == ("", ("mine",), "y")
+
+
+def test_the_interface_is_bound_and_looked_on(read):
+    config = read({"interface": "eth1", "discover": "app"})
+    assert (config.network.interface, config.discovery.interfaces) == ("eth1", ("eth1",))
+    assert read({"interface": "eth1", "mdns": {"interface": "eth2"}}).discovery.interfaces == ("eth2",)
+
+
+def test_tags_come_from_the_tags_file(read, tmp_path):
+    path = tmp_path / "tags"
+    assert read({"tags_file": str(path)}).core == {}
+    path.write_text('{"role": "web"}')
+    config = read({"TAGS_FILE": str(path), "tags": {}, "role": ""})
+    assert (config.node.tags_file, config.serf_config().tags) == (str(path), {"role": "web"})
+    path.write_text("[]")
+    with pytest.raises(ConfigError, match=f"^{path}: expected an object of strings$"):
+        read({"tags_file": str(path)})
+
+
+def test_addresses_that_nobody_can_reach_are_ignored_as_serf_would_start_with_them(read, tmp_path):
+    config = read({"advertise": "255.255.255.255", "start_join": ["a b", "h1"], "retry_join": ["", "h:99999", None]})
+    assert (config.network.advertise, config.join.seeds) == ("", ("h1",))
+    assert [notice.removeprefix(f"{tmp_path}/0.json:1: ") for notice in config.notices] == [
+        "advertise: ignored, '255.255.255.255' is the broadcast address",
+        "start_join: ignored, 'a b' is no address", "retry_join: ignored, '' is no address",
+        "retry_join: ignored, 'h:99999' is no address", "retry_join: ignored, '' is no address"]
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "[::]:1", "224.0.0.1", "[ff02::1]", "192.0.2.1:0"])
+def test_such_an_address_is_not_advertised(read, address):
+    config = read({"advertise": address})
+    assert config.network.advertise == "" and len(config.notices) == 1
+
+
+def test_numbers_that_make_no_sense_are_the_nearest_that_do(read):
+    serf = read({"reconnect_interval": "-5s", "reconnect_timeout": "1ns", "tombstone_timeout": "20ms",
+                 "query_size_limit": -1, "query_response_size_limit": 1 << 40, "user_event_size_limit": -3,
+                 }).serf_config()
+    assert (serf.reconnect_interval_s, serf.reconnect_timeout_s, serf.tombstone_timeout_s) == (0.01, 0.01, 0.02)
+    assert (serf.query_bytes, serf.query_response_bytes, serf.user_event_bytes) == (0, 1_000_000, 1)
+
+
+def test_a_port_alone_is_one_on_all_addresses(read):
+    config = read({"bind": ":7999", "rpc_addr": ":7000", "rpc_auth": "secret"})
+    assert (config.network.bind, config.rpc.tcp) == ("0.0.0.0:7999", "0.0.0.0:7000")
+
+
+def test_null_in_lists_and_objects_is_an_empty_string(read):
+    assert read({"tags": {"a": None, "": "x"}}).serf_config().tags == {"a": "", "": "x"}
+
+
+def test_halves_of_characters_and_bytes_that_are_none_become_the_usual_replacement(read, tmp_path):
+    assert read('{"node_name": "a\\ud800", "tags": {"\\udc80": "\\udfff"}}').serf_config().tags == {"\ufffd": "\ufffd"}
+    (tmp_path / "x.json").write_bytes(b'{"node_name": "a\xff"}')
+    assert load([str(tmp_path / "x.json")]).node.name == "a\ufffd"
+
+
+def test_lines_may_end_in_any_way(read):
+    assert read('{\r\n"node_name":\r\n"x"}\r\n').node.name == "x"
+
+
+def test_directories_in_a_directory_do_not_count_as_in_serf(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    (tmp_path / "b.json").write_text('{"node_name": "x"}')
+    assert load([str(tmp_path)]).node.name == "x"

@@ -57,6 +57,7 @@ def plain(config: Config) -> dict[str, object]:
     {}, EVERYTHING, *({name: EVERYTHING[name]} for name in EVERYTHING), {"role": "db"}, {"Node_Name": "x"},
     {"mdns": {"disable_ipv4": True, "Disable_IPv6": False}, "discover": "x"}, {"retry_interval": "10ms"},
     {"rpc_addr": "", "tags": {}, "event_handlers": []}, {"keyring_file": "/etc/keyring"}, {"retry_join": ["::1"]},
+    {"interface": "eth1"}, {"tags_file": "/var/lib/gossipd/tags.json"}, {"tags": {"": "x"}},
 ], ids=lambda values: ",".join(values) if len(values) < 4 else "everything")
 def test_the_same_settings_come_out(migrate, tmp_path, values):
     code, text, said = migrate(values)
@@ -65,7 +66,8 @@ def test_the_same_settings_come_out(migrate, tmp_path, values):
 
 
 def test_every_key_that_means_something_is_tried():
-    tried = {*EVERYTHING, "role", "keyring_file", "mdns.interface", "mdns.disable_ipv4", "mdns.disable_ipv6"}
+    tried = {*EVERYTHING, "role", "keyring_file", "mdns.interface", "mdns.disable_ipv4", "mdns.disable_ipv6",
+             "interface", "tags_file"}
     assert set(MEANINGS) - tried == set()
 
 
@@ -86,24 +88,31 @@ def test_a_file_with_a_key_says_so(migrate):
 
 
 def test_what_has_no_equivalent_is_said_in_both_places(migrate, tmp_path):
-    code, text, said = migrate({"enable_syslog": True, "interface": "eth0", "node_name": "ann"})
+    code, text, said = migrate({"enable_syslog": True, "retry_join": ["a b"], "node_name": "ann"})
     assert code == 4
     assert said.splitlines() == [
         "gossipctl: serf.json:1: enable_syslog: ignored, the log goes to standard error",
-        "gossipctl: interface: gossipd cannot do that; set bind to the address of the interface"]
+        "gossipctl: serf.json:1: retry_join: ignored, 'a b' is no address"]
     assert text.count("# No equivalent: ") == 2
     assert loaded(tmp_path / "new.toml", text)["node"]["name"] == "ann"
 
 
-def test_tags_of_a_file_are_taken_over(migrate, tmp_path):
-    (tmp_path / "tags.json").write_text('{"role": "web"}')
-    code, text, said = migrate({"tags_file": str(tmp_path / "tags.json")})
-    assert code == 4 and "the tags of tags.json are taken over" in said
+def test_a_tags_file_stays_one(migrate, tmp_path):
+    path = tmp_path / "tags.json"
+    path.write_text('{"role": "web"}')
+    code, text, said = migrate({"tags_file": str(path)})
+    assert (code, said) == (0, "") and f'tags_file = "{path}"' in text and "web" not in text
     assert loaded(tmp_path / "new.toml", text)["core"] == {"serf.tags": {"role": "web"}}
-    assert migrate({"tags_file": str(tmp_path / "none.json")})[0] == 4
-    (tmp_path / "tags.json").write_text("[]")
-    assert migrate({"tags_file": str(tmp_path / "tags.json")})[::2] == (
-        1, "gossipctl: tags.json: expected an object of strings\n")
+    assert migrate({"tags_file": str(path), "role": "db"})[::2] == (
+        1, "gossipctl: node.tags_file: not together with tags\n")
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/"])
+def test_what_is_no_file_is_told_in_one_line(migrate, capsys, path):
+    assert main(["migrate", path]) == 1
+    assert capsys.readouterr().err.startswith(f"gossipctl: {path}: is ")
+    code, _, said = migrate({}, path)
+    assert code == 1 and said.startswith(f"gossipctl: {path}: is ") and said.count("\n") == 1
 
 
 def test_a_snapshot_is_gone_on_with(migrate, tmp_path):

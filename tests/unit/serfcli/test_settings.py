@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from gossipd.config.schema import Config
-from gossipd.errors import CommandError
 from gossipd.serfcli.agent.settings import Refused, Wanted, check_identity, log_level, read, to_config, unsupported
-from gossipd.serfcli.agent.stores import read_keyring_file, read_tags_file, write_tags_file
+from gossipd.serfcli.agent.stores import read_keyring_file, read_tags_file
 from gossipd.serfcli.flags import FlagError
 
 KEY, KEY_BYTES = "AAECAwQFBgcICQoLDA0ODw==", bytes(range(16))
@@ -152,12 +151,32 @@ def test_an_advertised_address_without_a_port_gets_serfs_port():
 
 def test_discovery_is_on_the_interface_of_the_agent_unless_told():
     assert config("-discover=c", "-iface=lo", "-bind=127.0.0.1").discovery.interfaces == ("lo",)
-    assert config("-iface=lo", "-bind=127.0.0.1").discovery.interfaces == ()
+    assert config("-discover=c", "-iface=lo", "-mdns-iface=lo", "-bind=127.0.0.1").discovery.interfaces == ("lo",)
+    assert config("-discover=c", "-bind=127.0.0.1").discovery.interfaces == ()
 
 
 def test_what_has_no_effect_is_said(tmp_path):
     (tmp_path / "x").write_text('{"statsd_addr": "127.0.0.1:8125"}')
     assert unsupported(wanted(f"-config-file={tmp_path / 'x'}")) == ["statsd_addr: gossipd sends nothing to statsd"]
+
+
+def test_an_address_that_nobody_can_reach_is_not_advertised_and_that_is_said():
+    chosen = wanted("-advertise=0.0.0.0")
+    check_identity(chosen, Said())
+    assert unsupported(chosen) == ["advertise: '0.0.0.0:7946' is a wildcard"]
+    assert to_config(chosen, Said()).network.advertise == ""
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/"])
+def test_what_is_no_file_is_told_at_once(tmp_path, path):
+    link = tmp_path / "file.json"
+    link.symlink_to(path)
+    assert "Failed to read tags file: " in refusal(f"-tags-file={link}")
+    assert "Failed to read keyring file: " in refusal(f"-keyring-file={link}")
+
+
+def test_a_configuration_that_is_no_file_cannot_be_read():
+    assert refusal("-config-file=/dev/zero") == "Error reading '/dev/zero': open /dev/zero: is not a regular file"
 
 
 def test_unknown_flags_are_errors_of_flags():
@@ -169,9 +188,9 @@ def test_unknown_flags_are_errors_of_flags():
 
 def test_tags_from_a_file_replace_those_of_the_agent(tmp_path):
     path = tmp_path / "tags.json"
-    assert config(f"-tags-file={path}").core.get("serf.tags") is None
-    write_tags_file(str(path), {"b": "<x>", "a": "1"})
-    assert path.read_text() == '{\n  "a": "1",\n  "b": "\\u003cx\\u003e"\n}' and path.stat().st_mode & 0o777 == 0o600
+    made = config(f"-tags-file={path}")
+    assert (made.core.get("serf.tags"), made.node.tags_file) == (None, str(path))
+    path.write_text('{"b": "<x>", "a": "1"}')
     said = Said()
     assert to_config(wanted(f"-tags-file={path}"), said).core["serf.tags"] == {"a": "1", "b": "<x>"}
     assert said == [f"Restored 2 tag(s) from {path}"]
@@ -179,23 +198,12 @@ def test_tags_from_a_file_replace_those_of_the_agent(tmp_path):
         "Failed to setup the Serf agent: Tags config not allowed while using tag files"
 
 
-def test_a_tags_file_keeps_its_mode(tmp_path):
-    path = tmp_path / "tags.json"
-    path.write_text("{}")
-    path.chmod(0o644)
-    write_tags_file(str(path), {})
-    assert (path.read_text(), path.stat().st_mode & 0o777) == ("{}", 0o644)
-
-
-def test_tags_that_cannot_be_written_are_a_failed_command(tmp_path):
-    with pytest.raises(CommandError, match="Failed to write tags file: "):
-        write_tags_file(str(tmp_path / "no" / "tags.json"), {})
-
-
 @pytest.mark.parametrize("text, wrong", [
     ('["a"]', "Failed to decode tags file: json: cannot unmarshal array"),
     ('{"a": 1}', "Failed to decode tags file: json: cannot unmarshal number"),
     ("{", "Failed to decode tags file: "),
+    ("{} x", "Failed to decode tags file: "),
+    ("\ufeff{}", "Failed to decode tags file: "),
 ])
 def test_a_bad_tags_file_is_told_in_serfs_words(tmp_path, text, wrong):
     path = tmp_path / "tags.json"
@@ -203,7 +211,8 @@ def test_a_bad_tags_file_is_told_in_serfs_words(tmp_path, text, wrong):
     assert refusal(f"-tags-file={path}").startswith(f"Failed to setup the Serf agent: {wrong}")
 
 
-@pytest.mark.parametrize("text, tags", [("null", {}), ("{}", {}), ('{"a": ""}', {"a": ""})])
+@pytest.mark.parametrize("text, tags", [
+    ("null", {}), ("{}", {}), ('{"a": ""}', {"a": ""}), ('{"a": null}', {"a": ""}), ('{"": "x"}', {"": "x"})])
 def test_tags_files_that_are_fine(tmp_path, text, tags):
     path = tmp_path / "tags.json"
     path.write_text(text)
