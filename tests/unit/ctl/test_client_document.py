@@ -18,7 +18,6 @@ from tests.unit.rpc.fakes import FakeBackend, a_member
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "python-client.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.S)
-KEY = "AAECAwQFBgcICQoLDA0ODw=="
 
 
 class Log(NoLog):
@@ -71,14 +70,15 @@ def test_members_a_join_tags_and_events(run, daemon):
         "member-failed ['gamma']  None",
         "user [] deploy b'v1'"]
     assert daemon.backend.joins == [(["10.0.0.6", "seed.example:7946"], False)]
-    assert daemon.backend.commands == [SetTags(1, {"role": "web"})]
+    assert daemon.backend.commands == [SetTags(1, {"role": "web", "dc": "east"})]
 
 
 def test_an_event_a_query_keys_and_coordinates(run, daemon):
     assert run(EXAMPLES[1]).splitlines() == [
         "alpha got it", "alpha b'0.5'", "['alpha'] ['alpha'] ['gamma']", "done {'beta': 'has it'}", "2e-05"]
     assert daemon.backend.commands[0] == SendEvent(1, "deploy", b"v1.2", False)
-    assert daemon.backend.commands[1].filter_tags == {"role": "web"} and KEY in str(daemon.backend.commands[2])
+    assert daemon.backend.commands[1].tags == {"role": "web"}
+    assert daemon.backend.commands[2] == ChangeKeys(3, "install", bytes(range(16)))
 
 
 def test_an_answer_and_the_log(run, daemon):
