@@ -18,6 +18,7 @@ from gossipd.config.schema import Config, is_loopback
 from gossipd.daemon.announce import printable
 from gossipd.daemon.engine import Engine
 from gossipd.daemon.links import Place, find_places, group_of, open_asker, open_group
+from gossipd.daemon.logs import as_serf
 from gossipd.daemon.net import plain_source
 from gossipd.errors import CommandError
 from gossipd.events import MemberInfo
@@ -235,9 +236,11 @@ class Shell:
 
         def done(result: object, error: str) -> None:
             if error:
-                log.warning("discovered members do not answer addresses=%s error=%r", ",".join(texts), error)
+                log.warning("discovered members do not answer addresses=%s error=%r", ",".join(texts), error,
+                            extra=as_serf(logging.ERROR, "agent.mdns", f"Failed to join: {error}"))
             else:
-                log.info("joined discovered members addresses=%s contacted=%s", ",".join(texts), result)
+                log.info("joined discovered members addresses=%s contacted=%s", ",".join(texts), result,
+                         extra=as_serf(logging.INFO, "agent.mdns", f"Joined {result} hosts"))
             self.machine.join_done(self._engine.clock())
             self._nap.deadline = self.machine.next_deadline()
 

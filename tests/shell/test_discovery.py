@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -15,7 +16,7 @@ import trio
 from gossipd.client import Client
 from gossipd.config.schema import Config, DiscoverySection, NetworkSection, NodeSection, RpcSection
 from gossipd.daemon import app, discovery, links
-from gossipd.daemon.discovery import KnownCluster, OpenLink, families_of
+from gossipd.daemon.discovery import KnownCluster, OpenLink, Shell, families_of
 from gossipd.daemon.links import find_places
 from gossipd.events import MemberInfo
 from tests.support.virtual import in_real_time
@@ -119,6 +120,19 @@ async def test_an_interface_that_is_missing_is_told_once_and_no_end(tmp_path, mo
 
 async def has_links(config):
     return bool((await discovered(config)).links)
+
+
+@pytest.mark.parametrize("outcome, words", [
+    ((2, ""), (logging.INFO, "agent.mdns", "Joined 2 hosts")),
+    ((0, "nobody answers"), (logging.ERROR, "agent.mdns", "Failed to join: nobody answers")),
+])
+def test_joins_of_discovered_members_have_serfs_words_too(outcome, words, caplog):
+    caplog.set_level(logging.INFO, "gossipd")
+    shell = SimpleNamespace(
+        _engine=SimpleNamespace(join=lambda texts, replay, done: done(*outcome), clock=lambda: 0.0), _replay=False,
+        machine=SimpleNamespace(join_done=lambda now: None, next_deadline=lambda: 1.0), _nap=SimpleNamespace())
+    Shell._join(shell, [("127.0.0.1", 7946)])
+    assert [record.serf for record in caplog.records] == [words]
 
 
 def test_a_link_that_breaks_is_told_once_for_each_kind_of_trouble(caplog):
