@@ -82,6 +82,7 @@ class Engine:
         self._wall = wall
         self._waiting: deque[Effect] = deque()
         self._busy = False
+        self._together = False
         self._alarms: list[Alarm] = []
         self._replies: dict[int, Done] = {}
         self._queries: set[int] = set()
@@ -191,12 +192,14 @@ class Engine:
         self._carry_out(out)
         self._follow()
 
-    def resume(self, go_on: Callable[[float, list[Effect]], None]) -> None:
-        """What the core asked for and was waiting for is there; `go_on` is (now, out)."""
-        out: list[Effect] = []
-        go_on(self.clock(), out)
-        self._carry_out(out)
-        self._follow()
+    def together(self, work: Callable[[], None]) -> None:
+        """`work` may submit many commands: only after it do the alarms follow the deadlines that it moved."""
+        self._together = True
+        try:
+            work()
+        finally:
+            self._together = False
+            self._follow()
 
     def flush(self) -> None:
         """The end is near: listeners hear of what is still held back."""
@@ -313,6 +316,8 @@ class Engine:
             self._busy = False
 
     def _follow(self) -> None:
+        if self._together:
+            return
         for alarm in self._alarms:
             alarm.follow()
 

@@ -8,11 +8,13 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
 from gossipd.addresses import format_address
 from gossipd.daemon.engine import Engine
+from gossipd.daemon.fanout import SHARED_FROM, Fanout, Send
 from gossipd.daemon.logs import as_serf
 from gossipd.daemon.net import plain_source
 from gossipd.daemon.rights import peer_of
@@ -54,7 +56,7 @@ class Client:
             encodings=clients.encodings, log=clients.log, wake=self._wake, notice=clients.notice,
             held=clients.held)
         sock.setblocking(False)
-        self._sock, self._peer, self._clients, self._clock = sock, peer, clients, engine.clock
+        self._sock, self._peer, self._clients, self._engine, self._clock = sock, peer, clients, engine, engine.clock
         self._rest = b""                # taken from the session and not yet written
         self._flushing = False
         self._room: trio.Event | None = None        # the reader waits for this before it reads on
@@ -102,11 +104,22 @@ class Client:
                 self._gone = not self.session.closed        # else it was we who hung up
                 return
             in_a_row += 1       # whoever sends many requests at once has sent more: asking costs less than waiting
-            self.session.receive(data, self._clock())
+            self._engine.together(partial(self.session.receive, data, self._clock()))
             self._write()
 
     def _wake(self) -> None:
         self._clients.wake(self)
+
+    def next_write(self) -> tuple[Client, Send, bytes] | None:
+        """What may be written at once, together with what others get; None if `attend` has to see to it."""
+        if self._rest or self._room is not None or self._gone or self.session.closed:
+            return None
+        return self, self._sock.send, self.session.take_output()
+
+    def not_written(self, rest: bytes) -> None:
+        """This much of the `next_write` is still to be written."""
+        self._rest = rest
+        self.attend()
 
     def attend(self) -> None:
         """Write what there is; if there will be no more, stop reading."""
@@ -168,6 +181,7 @@ class Clients:
     held: Held = field(default_factory=Held)
     connected: dict[Client, None] = field(default_factory=dict)
     notices: Throttle = field(default_factory=Throttle)
+    fanout: Fanout[Client] = field(default_factory=Fanout)
     room: int = CLIENTS_MAX
     _news: dict[Client, None] = field(default_factory=dict)     # to be attended to
     _awake: trio.Event = field(default_factory=trio.Event)
@@ -183,9 +197,17 @@ class Clients:
             await self._awake.wait()
             self._awake, news, self._news = trio.Event(), list(self._news), {}
             for start in range(0, len(news), CLIENTS_A_TURN):
-                for client in news[start:start + CLIENTS_A_TURN]:
-                    client.attend()
+                self._write_to(news[start:start + CLIENTS_A_TURN])
                 await trio.lowlevel.checkpoint()
+
+    def _write_to(self, clients: list[Client]) -> None:
+        if len(clients) >= SHARED_FROM:
+            writes = [(client, client.next_write()) for client in clients]
+            for client, rest in self.fanout.write([write for _, write in writes if write is not None]):
+                client.not_written(rest)
+            clients = [client for client, write in writes if write is None or client.session.has_output]
+        for client in clients:
+            client.attend()
 
     def admit(self, right: Right) -> bool:
         """Is there room for one more? Guests make room, and a little is kept for those who may do anything."""

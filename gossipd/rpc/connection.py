@@ -160,6 +160,10 @@ class Connection:
         return b"".join(taken)
 
     @property
+    def has_output(self) -> bool:
+        return bool(self._output)
+
+    @property
     def wants_input(self) -> bool:
         """False while reading on would only fill a buffer: a command runs or the client does not read."""
         held_back = self._busy or self._unsent >= UNSENT_BYTES_HIGH      # else what waits is one incomplete request

@@ -98,6 +98,7 @@ class Session(Connection):
         self._encodings = encodings or Encodings()
         self._log: Log = log or NoLog()
         self._streams: dict[int, _Stream] = {}
+        self._followers: tuple[tuple[int, _Stream], ...] = ()       # the same, for those who go through them
         self._monitor: _Monitor | None = None
         self._unanswered: dict[int, QueryEvent] = {}    # by their number on this connection
         self._query_count = 0
@@ -107,10 +108,8 @@ class Session(Connection):
 
     def on_event(self, event: Event, now: float) -> None:
         """Something happened: one record for each stream that wants it."""
-        if not self._streams or self.closed:
-            return
         self._now = now
-        for seq, stream in tuple(self._streams.items()):     # one may close the client
+        for seq, stream in self._followers:
             if wanted(stream.filters, event):
                 self._send_event(seq, stream, event)
         if self._output or self.closed:
@@ -125,6 +124,7 @@ class Session(Connection):
     def close(self) -> None:
         super().close()
         self._streams.clear()
+        self._followers = ()
         self._unanswered.clear()
         self._end_monitor()
 
@@ -271,6 +271,7 @@ class Session(Connection):
             raise CommandError(f"More than {STREAMS_MAX} streams on one connection")
         self._reply(seq, alone=True)    # old clients take the last object of their first read for a header (T8)
         self._streams[seq] = _Stream(filters, not watch and self._right >= Right.EVENT)
+        self._followers = tuple(self._streams.items())
 
     def _send_event(self, seq: int, stream: _Stream, event: Event) -> None:
         if self.closed:
@@ -328,6 +329,7 @@ class Session(Connection):
 
     def _stop(self, seq: int, stop: int) -> None:
         self._streams.pop(stop, None)
+        self._followers = tuple(self._streams.items())
         if self._monitor is not None and self._monitor.seq == stop:
             self._end_monitor()
         self._reply(seq)
