@@ -201,6 +201,13 @@ class Engine:
             self._together = False
             self._follow()
 
+    def resume(self, go_on: Callable[[float, list[Effect]], None]) -> None:
+        """What the core asked for and was waiting for is there; `go_on` is (now, out)."""
+        out: list[Effect] = []
+        go_on(self.clock(), out)
+        self._carry_out(out)
+        self._follow()
+
     def flush(self) -> None:
         """The end is near: listeners hear of what is still held back."""
         self._carry_out(self.node.flush())
