@@ -53,7 +53,7 @@ def _query(arguments: Arguments, connect: Callable[[], Client]) -> int:
         sys.stdout.write(json_line({"type": "done", **outcome}))
     else:
         sys.stdout.write(_summary(query, silent, ack))
-    return _verdict(query, silent)
+    return _verdict(query, silent, tags)
 
 
 def _relay_factor(arguments: Arguments) -> int:
@@ -83,22 +83,32 @@ def _answer_text(answer: Answer) -> str:
     return f"answer  {name}  {first}".rstrip() + "\n" + "".join(f"{' ' * (len(name) + 10)}{line}\n" for line in others)
 
 
-def _summary(query: Query, silent: list[str], ack: bool) -> str:
-    rows = [("acked", query.acked)] if ack else []
+def _summary(query: Query, silent: list[str] | None, ack: bool) -> str:
+    rows: list[tuple[str, list[str] | None]] = [("acked", query.acked)] if ack else []
     rows += [("answered", query.answered), ("neither", silent)]
-    return "\n" + "".join(f"{word:8}  {len(names):3}  {printable(', '.join(sorted(names)))}".rstrip() + "\n"
-                          for word, names in rows)
+    return "\n" + "".join(
+        f"{word:8}    ?\n" if names is None
+        else f"{word:8}  {len(names):3}  {printable(', '.join(sorted(names)))}".rstrip() + "\n"
+        for word, names in rows)
 
 
-def _verdict(query: Query, silent: list[str]) -> int:
-    if not (query.acked or query.answered or silent):
+def _verdict(query: Query, silent: list[str] | None, tags: dict[str, str]) -> int:
+    heard = query.acked or query.answered
+    if silent is None:
+        complain(("" if heard else "nobody answered; ") + f"who else was asked cannot be told: {_obscure(tags)}")
+        return EXIT_PARTLY
+    if not (heard or silent):
         complain("no live member matches")
         return EXIT_NOTHING
     return EXIT_PARTLY if silent else EXIT_OK
 
 
-def _silent(client: Client, query: Query, nodes: list[str], tags: dict[str, str]) -> list[str]:
-    """Who was asked and did neither. Serf's agent does not say: then it is who would match now."""
+def _silent(client: Client, query: Query, nodes: list[str], tags: dict[str, str]) -> list[str] | None:
+    """Who was asked and did neither; None if that cannot be told, as members may read an expression in other ways.
+
+    Serf's agent does not say, nor does gossipd of an expression that takes it too much work: then it is who would
+    match now.
+    """
     if query.silent is not None:
         return query.silent
     from gossipd.regex import Regex
@@ -109,8 +119,22 @@ def _silent(client: Client, query: Query, nodes: list[str], tags: dict[str, str]
         asked = [member.name for member in client.members(status="alive") if (not nodes or member.name in nodes)
                  and all(regex.search(member.tags.get(tag, "")) for tag, regex in expressions.items())]
     except RegexError:
-        asked = []      # nobody understands it
-    return [name for name in asked if name not in query.acked and name not in query.answered]
+        return None
+    heard = {*query.acked, *query.answered}
+    return [name for name in asked if name not in heard]
+
+
+def _obscure(tags: dict[str, str]) -> str:
+    """Why it cannot be told whom these expressions ask."""
+    from gossipd.regex import Regex
+    from gossipd.regexparser import RegexError
+
+    for expression in tags.values():
+        try:
+            Regex(expression)
+        except RegexError as error:
+            return f"expression {expression!r}: {error}"
+    return "the expressions take too much work"
 
 
 # reachability
@@ -123,7 +147,7 @@ def _reachability(arguments: Arguments, connect: Callable[[], Client]) -> int:
         query = client.query(PING, timeout_s=seconds(arguments.text("timeout"), 0.0))
         with Progress(lambda: f"{len(query.acked)} reached"):
             reached = [(answer.node, _since(begun)) for answer in query]
-        silent = _silent(client, query, [], {})
+        silent = _silent(client, query, [], {}) or []       # without expressions it can be told
     duration_ms = _since(begun)
     if write_json:
         records = [{"node": name, "after_ms": after_ms} for name, after_ms in reached]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import subprocess
 import sys
 from base64 import b64decode
@@ -115,7 +116,7 @@ def test_a_query_as_json(ctl, daemon):
 
 @pytest.mark.parametrize(("words", "expected"), [
     ([], ["gamma"]), (["--tag", "role=^d"], []), (["--node", "gamma", "--node", "beta"], ["gamma"]),
-    (["--tag", "role=("], []), (["--tag", "role=^$"], ["gamma"]),
+    (["--tag", "role=^$"], ["gamma"]), (["--tag", "role=("], None), (["--tag", "role=\\p{Greek}"], None),
 ])
 def test_of_serfs_agent_it_is_worked_out_who_did_neither(ctl, tmp_path, monkeypatch, words, expected):
     backend = FakeBackend([*FakeBackend().member_list, a_member("gone", 15, "failed")])
@@ -123,7 +124,45 @@ def test_of_serfs_agent_it_is_worked_out_who_did_neither(ctl, tmp_path, monkeypa
     monkeypatch.setattr("gossipd.rpc.connection.OWN_VIEW", "not this daemon's")
     with a_daemon(tmp_path / "serf.sock", backend) as serf:
         code, out, _ = ctl("query", "load", "-o", "json", *words, "--rpc-socket", serf.path)
-    assert (json.loads(out)["silent"], code) == (expected, 4 if expected else 0)
+    assert (json.loads(out)["silent"], code) == (expected, 0 if expected == [] else 4)
+
+
+OBSCURE = "expression '\\\\p{Greek}': unknown character class Greek"
+
+
+@pytest.mark.parametrize(("parts", "acked", "answered", "heard"), [
+    (ANSWERS[:3], ["alpha", "beta"], ["beta"], ""), ([], [], [], "nobody answered; "),
+], ids=["some answer", "nobody answers"])
+def test_where_it_cannot_be_told_who_was_asked_no_member_is_said_to_be_silent_or_not_to_match(
+        ctl, daemon, parts, acked, answered, heard):
+    daemon.backend.parts = parts
+    daemon.backend.results[StartQuery] = QueryOutcome(acked, answered, None), ""
+    words = "query", "load", "--tag", r"role=\p{Greek}"
+    code, out, err = ctl(*words)
+    assert (code, err) == (4, f"gossipctl: {heard}who else was asked cannot be told: {OBSCURE}\n")
+    assert out.endswith(f"acked     {len(acked):3}  {', '.join(acked)}".rstrip() + "\n"
+                        + f"answered  {len(answered):3}  {', '.join(answered)}".rstrip() + "\nneither     ?\n")
+    found = json.loads(ctl(*words, "-o", "json")[1])
+    assert (found["acked"], found["answered"], found["silent"]) == (acked, answered, None)
+    last = json.loads(ctl(*words, "-o", "jsonl")[1].splitlines()[-1])
+    assert (last["type"], last["acked"], last["answered"], last["silent"]) == ("done", acked, answered, None)
+
+
+def test_what_is_too_much_work_for_all_members_at_once_is_worked_out_from_those_who_are_there(ctl, daemon):
+    asking(daemon, QueryOutcome(["alpha", "beta"], ["beta"], None))
+    code, out, err = ctl("query", "load", "--tag", "role=^(web|db|)$", "-o", "json")
+    assert (code, json.loads(out)["silent"], err) == (4, ["gamma"], "")
+    daemon.backend.parts, daemon.backend.results[StartQuery] = [], (QueryOutcome([], [], None), "")
+    assert ctl("query", "load", "--tag", "role=nosuch")[::2] == (3, "gossipctl: no live member matches\n")
+
+
+def test_expressions_that_are_too_much_work_for_gossipctl_too_are_named_as_such(ctl, daemon):
+    text = "".join("ab"[int(bit)] for bit in f"{random.Random(1).getrandbits(20000):020000b}")
+    daemon.backend.member_list = [a_member("alpha", 11, tags={"role": text})]
+    daemon.backend.results[StartQuery] = QueryOutcome([], [], None), ""
+    code, out, err = ctl("query", "load", "--tag", "role=(a|b)*a(a|b){18}c")
+    assert (code, out) == (4, "\nacked       0\nanswered    0\nneither     ?\n")
+    assert err == "gossipctl: nobody answered; who else was asked cannot be told: the expressions take too much work\n"
 
 
 # --- respond ---

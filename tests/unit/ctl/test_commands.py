@@ -74,7 +74,7 @@ def test_a_name_cannot_command_the_terminal(ctl, daemon):
     daemon.backend.member_list[:] = [a_member("\x1b[2Jevil\n\udcff\u202e", 1)]
     assert ctl("members", "-o", "name")[1] == "\\x1b[2Jevil\\x0a\\xff\\u202e\n"
     assert ctl("members")[1].isascii()
-    assert json.loads(ctl("members", "-o", "json")[1])["members"][0]["name"] == "\x1b[2Jevil\n\udcff\u202e"
+    assert json.loads(ctl("members", "-o", "json")[1])["members"][0]["name"] == "\x1b[2Jevil\n\\xff\u202e"
 
 
 class Terminal(io.TextIOWrapper):
