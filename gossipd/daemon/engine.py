@@ -16,6 +16,7 @@ import trio
 from gossipd import __version__
 from gossipd.addresses import Address, format_address
 from gossipd.commands import Command, Decline, Leave, Respond, StartQuery
+from gossipd.daemon.hints import HINT_INTERVAL_S, hint
 from gossipd.daemon.life import Life
 from gossipd.daemon.net import Port
 from gossipd.daemon.throttle import Throttle, more
@@ -95,6 +96,7 @@ class Engine:
         self._recorder: Callable[[bytes], None] | None = None
         self._discovered: Callable[[bool], dict[str, Any]] | None = None
         self._rejections = Throttle()
+        self._strangers = Throttle(HINT_INTERVAL_S)
         self._routes: dict[type, Callable[..., None]] = {
             OpenExchange: self._open, Emit: self._emit, Reply: self._reply, Rejected: self._rejected,
             Notice: self._notice, Record: self._record, NameLost: self._lost, Part: self._part,
@@ -348,12 +350,16 @@ class Engine:
             done(reply.result, reply.error)
 
     def _rejected(self, rejected: Rejected) -> None:
-        self.count(rejected.reason)
-        held = self._rejections.admit(rejected.reason, self.clock())
+        """Garbage comes in floods; a peer that is set up in another way is worth a line of its own, now and then."""
+        reason, detail, source = rejected.reason, rejected.detail, rejected.source
+        self.count(reason)
+        cause = hint(f"{reason}: {detail}")
+        held = (self._strangers.admit(f"{cause} {source[0]}", self.clock()) if cause
+                else self._rejections.admit(reason, self.clock()))
         if held is not None:
-            detail = f" detail={rejected.detail!r}" if rejected.detail not in ("", rejected.reason) else ""
-            log.warning("refused input reason=%r source=%s%s%s", rejected.reason, format_address(rejected.source),
-                        detail, more(held))
+            log.warning("refused input reason=%r source=%s%s%s%s", reason, format_address(source),
+                        f" detail={detail!r}" if detail not in ("", reason) else "",
+                        f" hint={cause!r}" if cause else "", more(held))
 
     def _record(self, record: Record) -> None:
         if self._recorder is not None:

@@ -11,13 +11,16 @@ import trio
 
 from gossipd.addresses import format_address
 from gossipd.daemon.engine import Engine
+from gossipd.daemon.hints import HINT_INTERVAL_S, hint
 from gossipd.daemon.net import Connect
+from gossipd.daemon.throttle import Throttle, more
 from gossipd.effects import OpenExchange
 from gossipd.errors import WireError
-from gossipd.wire.messages import Message
+from gossipd.wire.messages import Err, Message
 from gossipd.wire.stream import StreamDecoder
 
 CHUNK_BYTES = 65536     # read at a time
+ERROR_MAX = 200         # characters of what a peer says about us, for the log
 
 log = logging.getLogger("gossipd.exchange")
 
@@ -28,6 +31,7 @@ class Dialer:
     def __init__(self, engine: Engine, connect: Connect, nursery: trio.Nursery, limit: int) -> None:
         self._engine, self._connect, self._nursery, self._limit = engine, connect, nursery, limit
         self._running = 0
+        self._strangers = Throttle(HINT_INTERVAL_S)
 
     def dial(self, exchange: OpenExchange) -> bool:
         """Start it and report its end to the engine; False if too many are running."""
@@ -42,8 +46,19 @@ class Dialer:
         with trio.CancelScope(deadline=exchange.deadline):
             message, failure = await self._outcome(exchange)
         self._running -= 1
-        log.debug("exchange purpose=%s to=%s failure=%r", exchange.purpose, format_address(exchange.to), failure)
+        self._tell(exchange, f"remote error: {message.error[:ERROR_MAX]}" if isinstance(message, Err) else failure)
         self._engine.exchange_done(exchange.id, message, failure)
+
+    def _tell(self, exchange: OpenExchange, failure: str) -> None:
+        """To the log: if we and the peer do not understand each other, so that it is seen."""
+        cause, to = hint(failure), format_address(exchange.to)
+        if exchange.purpose == "sync" and (cause or failure.startswith("remote error")):
+            held = self._strangers.admit(to, self._engine.clock())
+            if held is not None:
+                log.warning("exchange failed purpose=%s to=%s failure=%r%s%s", exchange.purpose, to, failure,
+                            f" hint={cause!r}" if cause else "", more(held))
+                return
+        log.debug("exchange purpose=%s to=%s failure=%r", exchange.purpose, to, failure)
 
     async def _outcome(self, exchange: OpenExchange) -> tuple[Message | None, str]:
         """The reply, and "" or how it failed in the words of `Node.exchange_done`."""

@@ -9,19 +9,26 @@ KINDS_MAX = 64      # that are told apart; there are about two dozen
 class Throttle:
     """Lets one line of each kind through in an interval, and counts those that it holds back."""
 
-    def __init__(self) -> None:
+    def __init__(self, interval_s: float = INTERVAL_S) -> None:
+        self._interval_s = interval_s
         self._last: dict[str, float] = {}
         self._held: dict[str, int] = {}
 
     def admit(self, kind: str, now: float) -> int | None:
         """None: hold this line back. Else how many were since the last one that went through."""
         if kind not in self._last and len(self._last) >= KINDS_MAX:
-            kind = "other"
-        if now < self._last.get(kind, float("-inf")) + INTERVAL_S:
+            self._forget(now)
+            kind = kind if len(self._last) < KINDS_MAX else "other"
+        if now < self._last.get(kind, float("-inf")) + self._interval_s:
             self._held[kind] = self._held.get(kind, 0) + 1
             return None
         self._last[kind] = now
         return self._held.pop(kind, 0)
+
+    def _forget(self, now: float) -> None:
+        """Kinds that would go through anyhow and speak for no others."""
+        self._last = {kind: last for kind, last in self._last.items()
+                      if now < last + self._interval_s or kind in self._held}
 
 
 def more(held: int) -> str:

@@ -238,6 +238,20 @@ def test_a_refusal_is_logged_with_reason_source_and_detail_at_most_once_a_second
     assert caplog.messages == ["refused input reason='bad crc' source=127.0.0.2:7946 detail='packet'"]
 
 
+def test_a_peer_with_other_settings_is_worth_a_line_a_minute_that_says_what_to_look_at(caplog):
+    engine = an_engine()
+    now = 100.0
+    engine.clock = lambda: now
+    for _ in range(3):
+        for host in ("127.0.0.2", "127.0.0.3"):
+            engine._rejected(Rejected("wrong label", (host, 7946)))
+        now += 25.0
+    assert len(caplog.messages) == 2 and all("label mismatch" in line for line in caplog.messages)
+    engine._rejected(Rejected("wrong label", ("127.0.0.2", 7000)))
+    assert caplog.messages[2].endswith(" more=2")
+
+
+
 def test_a_source_cannot_break_a_log_line(caplog):
     engine = an_engine()
     engine.node.on_datagram = lambda data: [Rejected("bad name", BEA, "evil\n<3>forged")]

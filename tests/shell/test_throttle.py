@@ -22,5 +22,14 @@ def test_kinds_beyond_the_limit_are_one():
     assert admitted.count(0) == KINDS_MAX + 1
 
 
+def test_kinds_of_long_ago_make_room():
+    throttle = Throttle(60.0)
+    for number in range(KINDS_MAX):
+        throttle.admit(f"kind {number}", 10.0)
+    assert throttle.admit("kind 1", 11.0) is None
+    assert throttle.admit("new", 69.0) == 0 and throttle.admit("newer", 69.0) is None      # both are "other"
+    assert throttle.admit("newest", 70.0) == 0 and throttle.admit("kind 1", 70.0) == 1
+
+
 def test_a_line_says_for_how_many_it_speaks():
     assert (more(0), more(3)) == ("", " more=3")
