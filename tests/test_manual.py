@@ -16,10 +16,12 @@ from gossipd.ctl.help import EXIT_CODES
 from gossipd.ctl.table import COMMANDS
 from gossipd.daemon import life
 from gossipd.daemon import main as daemon
+from gossipd.events import MemberEvent, QueryEvent, UserEvent
+from gossipd.hooks import variables
 from gossipd.paths import SYSTEM_SOCKET
 from gossipd.serfcli import main as serf
 from gossipd.serfcli.agent.flags import FLAGS as AGENT_FLAGS
-from gossipd.serfcli.table import ABOUT
+from gossipd.serfcli.table import ABOUT, CONNECTION
 from tests.support.manual import MAN, PAGES
 from tests.support.require import need_program
 
@@ -45,6 +47,7 @@ def test_gossipds_page_names_the_values_as_the_help_does(flag):
 
 FROM_SERF = MAN / "gossipd-from-serf.7"
 WRONG_USAGE = 2     # argparse's
+PACKAGE = MAN.parent / "gossipd"
 
 
 def test_the_command_lines_for_those_who_come_from_serf_are_ones_that_the_programs_take():
@@ -66,7 +69,7 @@ def test_commands_named_to_those_who_come_from_serf_exist():
 
 def test_flags_named_to_those_who_come_from_serf_exist():
     flags = set(re.findall(r"Fl ([a-z0-9-]+)", FROM_SERF.read_text()))
-    assert flags - set(AGENT_FLAGS) == {"-check"}       # gossipd's own
+    assert flags - set(AGENT_FLAGS) - set(CONNECTION) == {"-check"}       # gossipd's own
 
 
 def test_settings_named_to_those_who_come_from_serf_exist():
@@ -85,6 +88,51 @@ def test_those_who_come_from_serf_are_told_all_exit_codes_and_no_other(program, 
     status = FROM_SERF.read_text().partition(".Sh EXIT STATUS\n")[2]
     (listed,) = re.findall(rf"^\.Ss {program}\n(.*?)^\.El", status, re.M | re.S)
     assert {int(code) for code in re.findall(r"^\.It (\d+)$", listed, re.M)} == codes
+
+
+def page(name, section):
+    """The text of a section."""
+    return (MAN / name).read_text().partition(f".Sh {section}\n")[2].partition("\n.Sh ")[0]
+
+
+@pytest.mark.parametrize(("name", "where"), [
+    ("gossipctl.1", ["ctl", "client.py", "clientrecords.py", "paths.py"]),
+    ("gossipd.8", ["daemon", "config", "__main__.py", "paths.py"]),
+    ("gossipd-from-serf.7", ["serfcli"]),
+])
+def test_a_page_has_every_variable_that_its_program_looks_at_and_no_other(name, where):
+    looked_at = set()
+    for path in [PACKAGE / one for one in where]:
+        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            looked_at |= set(re.findall(r'environ(?:\.get\(|\[)"(\w+)"', source.read_text()))
+    listed = re.findall(r"^\.It Ev (\w+)$", page(name, "ENVIRONMENT"), re.M)
+    assert sorted(listed) == sorted(looked_at)
+
+
+def test_no_other_part_looks_at_the_environment():
+    """`os.environb`, handed on to handlers, is none of it."""
+    lookers = {source.relative_to(PACKAGE).parts[0] for source in PACKAGE.rglob("*.py")
+               if re.search(r"environ\b|getenv", source.read_text()) and "import os" in source.read_text()}
+    assert lookers <= {"ctl", "paths.py", "daemon", "serfcli"}
+
+
+def test_the_page_of_handlers_has_every_variable_that_they_find_and_no_other():
+    found = set()
+    for event in (MemberEvent("member-join", []), UserEvent("deploy", None, 1, True),
+                  QueryEvent(1, "load", None, 1, "a", 1.0)):
+        found |= {name.decode() for name in variables(event, "a", {})}
+    listed = re.findall(r"^\.It Ev (.*)$", (MAN / "gossipd-handlers.7").read_text(), re.M)
+    assert set(" , ".join(listed).split(" , ")) == found | {"SERF_TAG_ Ns Ar NAME"}
+
+
+@pytest.mark.parametrize(("name", "where", "more"), [
+    ("gossipctl.1", "ctl", set()), ("gossipd.8", "daemon", {WRONG_USAGE}),
+])
+def test_a_page_has_every_exit_code_of_its_program_and_no_other(name, where, more):
+    codes = {int(code) for source in (PACKAGE / where).rglob("*.py")
+             for code in re.findall(r"^(?:EXIT_\w+|INTERRUPTED) = (\d+)\b", source.read_text(), re.M)}
+    listed = re.findall(r"^\.It (\d+)$", page(name, "EXIT STATUS"), re.M)
+    assert sorted(map(int, listed)) == sorted(codes | more)
 
 
 @pytest.mark.parametrize("path", sorted(MAN.iterdir()), ids=lambda path: path.name)
