@@ -354,12 +354,20 @@ class Engine:
         reason, detail, source = rejected.reason, rejected.detail, rejected.source
         self.count(reason)
         cause = hint(f"{reason}: {detail}")
-        held = (self._strangers.admit(f"{cause} {source[0]}", self.clock()) if cause
-                else self._rejections.admit(reason, self.clock()))
+        held = self._held(reason, f"{cause} {source[0]}" if cause else "", self.clock())
         if held is not None:
             log.warning("refused input reason=%r source=%s%s%s%s", reason, format_address(source),
                         f" detail={detail!r}" if detail not in ("", reason) else "",
                         f" hint={cause!r}" if cause else "", more(held))
+
+    def _held(self, reason: str, stranger: str, now: float) -> int | None:
+        """None: no line for this refusal. Else how many others the line speaks for."""
+        if not stranger:
+            return self._rejections.admit(reason, now)
+        if self._strangers.is_due(stranger, now) and (held := self._rejections.admit(reason, now)) is not None:
+            return held + (self._strangers.admit(stranger, now) or 0)
+        self._strangers.hold(stranger)
+        return None
 
     def _record(self, record: Record) -> None:
         if self._recorder is not None:

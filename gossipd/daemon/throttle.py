@@ -16,14 +16,26 @@ class Throttle:
 
     def admit(self, kind: str, now: float) -> int | None:
         """None: hold this line back. Else how many were since the last one that went through."""
-        if kind not in self._last and len(self._last) >= KINDS_MAX:
-            self._forget(now)
-            kind = kind if len(self._last) < KINDS_MAX else "other"
-        if now < self._last.get(kind, float("-inf")) + self._interval_s:
-            self._held[kind] = self._held.get(kind, 0) + 1
+        if not self.is_due(kind, now):
+            self.hold(kind)
             return None
+        kind = self._known(kind)
         self._last[kind] = now
         return self._held.pop(kind, 0)
+
+    def is_due(self, kind: str, now: float) -> bool:
+        """Would it go through?"""
+        if kind not in self._last and len(self._last) >= KINDS_MAX:
+            self._forget(now)
+        return now >= self._last.get(self._known(kind), float("-inf")) + self._interval_s
+
+    def hold(self, kind: str) -> None:
+        """Count one that does not go through."""
+        kind = self._known(kind)
+        self._held[kind] = self._held.get(kind, 0) + 1
+
+    def _known(self, kind: str) -> str:
+        return kind if kind in self._last or len(self._last) < KINDS_MAX else "other"
 
     def _forget(self, now: float) -> None:
         """Kinds that would go through anyhow and speak for no others."""

@@ -25,7 +25,7 @@ def lab() -> Iterator[Lab]:
 
 
 def label(text: str) -> dict[str, Any]:
-    return {"network": {"label": text}}
+    return {"encryption": {"label": text}}
 
 
 def key(text: str) -> dict[str, Any]:
