@@ -183,7 +183,8 @@ class Lane:
         def done(result: object, error: str) -> None:
             if error:
                 log.warning("handler's answer not sent %s error=%r", about(hook, event), error, extra=as_serf(
-                    logging.WARNING, "agent", f"Failed to respond to query 'query: {event.name}': {error}"))
+                    logging.WARNING, "agent", f"Failed to respond to query 'query: {event.name}': "
+                                              f"failed to respond to key query: {error}"))
 
         try:
             self._engine.submit(lambda id: Respond(id, event.id, answer), done)

@@ -363,6 +363,8 @@ async def test_an_answer_that_the_core_refuses_is_logged_and_forgotten(caplog):
     assert said == [
         f"handler's answer not sent script='echo x' event=query:load ltime=1 error={error!r}"
         for error in ("response is past the deadline", "too large")]
+    assert caplog.records[1].serf[2] == (
+        "Failed to respond to query 'query: load': failed to respond to key query: too large")
 
 
 @in_real_time
