@@ -17,57 +17,41 @@ from __future__ import annotations
 import _socket
 from time import monotonic
 
+from gossipd import clientcalls as calls
+from gossipd.clientcalls import (
+    DEFAULT_TIMEOUT_S,
+    QUERY_TIMEOUT_MAX_S,
+    ClientError,
+    ConnectionLost,
+    JoinFailed,
+    TimedOut,
+    Unreachable,
+    check,
+)
 from gossipd.clientrecords import Answer, Coordinate, Discovered, Event, KeyResult, Member, Query, Sighting
-from gossipd.errors import GossipdError
-from gossipd.paths import default_socket, is_private, user_runtime_dir, user_socket
-from gossipd.rpc.plain import NOTHING, Reader, pack
+from gossipd.clientwire import Conversation, Records, Reply
+from gossipd.paths import default_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:       # importing these would take longer than the call
     from collections.abc import Iterator
-    from typing import Any, Self
+    from typing import Any, Self, TypeVar
+
+    T = TypeVar("T")
 
 __all__ = [
     "Answer", "Client", "ClientError", "ConnectionLost", "Coordinate", "Discovered", "Event", "JoinFailed", "KeyResult",
     "Member", "Query", "Sighting", "TimedOut", "Unreachable",
 ]
 
-DEFAULT_TIMEOUT_S = 15.0        # a leave may take 11 s, keys of 9999 nodes 12.8 s
-QUERY_TIMEOUT_MAX_S = 60.0      # of one that leaves it to the daemon: 3.2 s for 9 nodes, 12.8 s for 9999
 READ_BYTES = 1 << 16
-DENIED = "Permission denied: "      # gossipd's word on the unix socket for what this user may not do
-
-
-class ClientError(GossipdError):
-    """A call failed. The text is the daemon's, or says what happened to the connection."""
-
-
-class Unreachable(ClientError):
-    """No daemon answers at the address."""
-
-
-class ConnectionLost(ClientError):
-    """The daemon closed the connection."""
-
-
-class TimedOut(ClientError):
-    """No answer in time. What was asked for may still happen. If it was a call's, that ends the connection."""
-
-
-class JoinFailed(ClientError):
-    """Not one of the addresses could be joined. `reasons` has one line each."""
-
-    def __init__(self, text: str) -> None:
-        lines = [line.strip() for line in text.splitlines()]
-        self.reasons = [line[2:] for line in lines if line.startswith("* ")] or [text.strip()]
-        self.text = text        # the daemon's own
-        super().__init__("; ".join(self.reasons))
 
 
 class Client:
     """A connection. `address` is the path of a unix socket if it holds a "/", else HOST:PORT; None: the default socket.
 
-    `timeout_s` is for each call, from its start to the end of its answer. Every method raises ClientError.
+    `timeout_s` is for each call, from its start to the end of its answer; running out of it ends the connection. Every
+    method raises ClientError.
     """
 
     def __init__(
@@ -78,20 +62,13 @@ class Client:
         self.address = default_socket() if address is None else address
         self.timeout_s = timeout_s
         self._deadline: float | None = None
-        self._reader = Reader()
-        self._seq = 0
-        self._waiting: dict[int, list[dict[str, Any]]] = {}     # records of what is followed, by the request's number
-        self._unwanted: set[int] = set()                        # and of what is not followed any more
+        self._talk = Conversation()
         self._set_timeout(timeout_s)
         self._socket = self._connect()
-        # Greetings travel with the first request: one round trip less.
-        self._unsent = b""
-        handshake: dict[str, object] = {"Version": 1}
-        if own_view:
-            handshake["View"] = "gossipd"
-        self._greetings = [self._write("handshake", handshake)]
+        self._unsent = b""      # greetings travel with the first request: one round trip less
+        self._greetings = [self._ask(calls.handshake(own_view))]
         if auth_key:
-            self._greetings.append(self._write("auth", {"AuthKey": auth_key}))
+            self._greetings.append(self._ask(calls.auth(auth_key)))
 
     def __enter__(self) -> Self:
         return self
@@ -111,40 +88,31 @@ class Client:
 
         Serf's agent closes the connection on a bad expression, and gossipd does as it does: ConnectionLost.
         """
-        filters: dict[str, object] = {"Tags": tags or {}, "Status": status, "Name": name}
-        records = self._records("members-filtered", filters)
-        return sorted(map(Member, records), key=_name_of)
+        return self._do(calls.members(status, name, tags))
 
     def join(self, addresses: list[str], *, replay: bool = False) -> int:
         """Join through `addresses`; how many could be contacted. Raises JoinFailed if none."""
-        error, body = self._call("join", {"Existing": addresses, "Replay": replay}, body_wanted=True)
-        if error:
-            raise JoinFailed(error)
-        return int(body["Num"])
+        return self._do(calls.join(addresses, replay))
 
     def leave(self) -> None:
         """Make the daemon leave the cluster and end. Takes seconds."""
-        self._do("leave")
+        self._do(calls.leave())
 
     def force_leave(self, name: str, *, prune: bool = False) -> None:
         """Declare a failed member left; with `prune`, make the cluster forget it. Unknown names are no error."""
-        self._do("force-leave", {"Node": name, "Prune": prune})
+        self._do(calls.force_leave(name, prune))
 
     def change_tags(self, changes: dict[str, str] | None = None, delete: list[str] | None = None) -> None:
         """Change the daemon's own tags: drop those of `delete`, then set `changes`. Returns when that was gossiped."""
-        self._do("tags", {"Tags": changes or {}, "DeleteTags": delete or []})
+        self._do(calls.change_tags(changes, delete))
 
     def stats(self) -> dict[str, dict[str, str]]:
         """Sections of names and values, all of them text."""
-        error, body = self._call("stats", body_wanted=True)
-        _check(error)
-        return body
+        return self._do(calls.stats())
 
     def discovered(self, *, ask: bool = False) -> Discovered:
         """Whom gossipd's discovery has heard of; with `ask` it asks again, and answers come within a second."""
-        error, _ = self._call("discovered", {"Ask": ask}, body_wanted=False)
-        _check("this daemon cannot discover" if error == "Unsupported command" else error)
-        return Discovered(self._read())
+        return self._do(calls.discovered(ask))
 
     def events(self, *kinds: str, watch: bool = False) -> Iterator[Event]:
         """Follow what happens, from the call on, for as long as the connection lasts; then raises ConnectionLost.
@@ -152,23 +120,20 @@ class Client:
         `kinds` as in Serf: "member-join", "user", "user:deploy", "query" and so on; none for everything. Other calls
         may be made meanwhile. With `watch` nobody waits for an answer of ours to the queries that we hear of.
         """
-        request: dict[str, object] = {"Type": ",".join(kinds) or "*"}
-        if watch:
-            request["Watch"] = True
-        return map(Event, self._open("stream", request, None))
+        return map(Event, self._open(calls.events(kinds, watch), None))
 
     def logs(self, level: str = "info") -> Iterator[str]:
         """The last lines of the daemon's log, at most 512, and further ones as long as the connection lasts.
 
         `level`: "debug", "info", "warn" or "err", whatever the daemon itself writes.
         """
-        return map(_line_of, self._open("monitor", {"LogLevel": level}, None))
+        return map(calls.line_of, self._open(calls.logs(level), None))
 
     # --- events, queries, keys ---
 
     def send_event(self, name: str, payload: bytes | None = None, *, coalesce: bool = True) -> None:
         """Send a user event to all nodes. With `coalesce` those who listen may get the last of several."""
-        self._do("event", {"Name": name, "Payload": payload, "Coalesce": coalesce})
+        self._do(calls.send_event(name, payload, coalesce))
 
     def query(
         self, name: str, payload: bytes | None = None, *, nodes: list[str] | None = None,
@@ -179,119 +144,83 @@ class Client:
         gossipd's query is over as soon as every live node that was asked has answered, or has acked and said that
         nobody there will; Serf's after `timeout_s`, which is longer for larger clusters if it is 0.
         """
-        request: dict[str, object] = {
-            "FilterNodes": nodes, "FilterTags": tags, "RequestAck": ack, "RelayFactor": relay_factor,
-            "Timeout": int(timeout_s * 1e9), "Name": name, "Payload": payload,
-        }
-        return Query(self._open("query", request, (timeout_s or QUERY_TIMEOUT_MAX_S) + self.timeout_s))
+        call = calls.query(name, payload, nodes, tags, ack, relay_factor, timeout_s)
+        return Query(self._open(call, (timeout_s or QUERY_TIMEOUT_MAX_S) + self.timeout_s))
 
     def respond(self, event: Event, payload: bytes | None = None) -> None:
         """Answer a query that `events` of this connection told of. Only the first answer of a node counts."""
-        self._do("respond", {"ID": event.id, "Payload": payload})
+        self._do(calls.respond(event.id, payload))
 
     def answer_query(self, query: int, payload: bytes | None = None) -> None:
         """Answer a query by `Event.query`, on any connection. gossipd only."""
-        self._do("respond", {"ID": 0, "Payload": payload, "Query": query})
+        self._do(calls.answer_query(query, payload))
 
     def install_key(self, key: str) -> KeyResult:
         """Have all nodes take a key, in base64: they understand it from then on, and do not use it yet."""
-        return self._change_keys("install-key", {"Key": key})
+        return self._do(calls.change_keys("install-key", key))
 
     def use_key(self, key: str) -> KeyResult:
         """Have all nodes encrypt with a key that they have."""
-        return self._change_keys("use-key", {"Key": key})
+        return self._do(calls.change_keys("use-key", key))
 
     def remove_key(self, key: str) -> KeyResult:
         """Have all nodes drop a key that they do not encrypt with."""
-        return self._change_keys("remove-key", {"Key": key})
+        return self._do(calls.change_keys("remove-key", key))
 
     def list_keys(self) -> KeyResult:
         """Ask all nodes for their keys."""
-        return self._change_keys("list-keys", None)
+        return self._do(calls.list_keys())
 
     def coordinate(self, name: str) -> Coordinate | None:
         """Where a node lies. None: no such member, or it was never measured."""
-        error, body = self._call("get-coordinate", {"Node": name}, body_wanted=True)
-        _check(error)
-        return Coordinate(body["Coord"]) if body["Ok"] else None
-
-    def _change_keys(self, command: str, request: dict[str, object] | None) -> KeyResult:
-        error, body = self._call(command, request, body_wanted=True)
-        if not body.get("NumNodes"):
-            _check(error)
-        return KeyResult(error, body)
+        return self._do(calls.coordinate(name))
 
     # --- records that come after a reply ---
 
-    def _open(self, command: str, request: dict[str, object], timeout_s: float | None) -> Iterator[dict[str, Any]]:
+    def _open(self, call: calls.Call[None], timeout_s: float | None) -> Iterator[dict[str, Any]]:
         """Records from now on; all of them within `timeout_s`, or whenever they come."""
-        _check(self._call(command, request, body_wanted=False)[0])
-        self._waiting[self._seq] = []
-        return self._follow(self._seq, None if timeout_s is None else monotonic() + timeout_s)
+        records = Records()
+        self._do(call, records)
+        return self._follow(records, None if timeout_s is None else monotonic() + timeout_s)
 
-    def _follow(self, seq: int, deadline: float | None) -> Iterator[dict[str, Any]]:
+    def _follow(self, records: Records, deadline: float | None) -> Iterator[dict[str, Any]]:
         try:
             while True:
-                waiting = self._waiting[seq]
-                while waiting:
-                    yield waiting.pop(0)
+                while records.waiting:
+                    yield records.waiting.pop(0)
                 self._deadline = deadline
-                self._take_record(self._read())
+                self._receive()
         finally:
-            del self._waiting[seq]
-            self._unwanted.add(seq)
-
-    def _take_record(self, header: dict[str, Any]) -> None:
-        seq = header.get("Seq")
-        if seq in self._waiting:
-            self._waiting[seq].append(self._read())
-        elif seq in self._unwanted:
-            self._read()
-        else:
-            raise ClientError("the daemon answered something that was not asked")
-
-    def _records(self, command: str, body: dict[str, object]) -> list[dict[str, Any]]:
-        error, reply = self._call(command, body, body_wanted=True)
-        _check(error)
-        return reply.get("Members") or []
-
-    def _do(self, command: str, body: dict[str, object] | None = None) -> None:
-        _check(self._call(command, body, body_wanted=False)[0])
+            records.ignore()
 
     # --- the connection ---
 
-    def _call(
-        self, command: str, body: dict[str, object] | None = None, *, body_wanted: bool,
-    ) -> tuple[str, dict[str, Any]]:
-        """Error and body of the reply. An error may come with a body too, but for a missing key (spec rpc T1, T2)."""
+    def _do(self, call: calls.Call[T], records: Records | None = None) -> T:
         self._set_timeout(self.timeout_s)
         try:
-            seq = self._write(command, body)
+            reply = self._ask(call, records)
             self.greet()
-            error = self._error_of(seq)
-            wanted = body_wanted and error != "Authentication required" and not error.startswith(DENIED)
-            return error, self._read() if wanted else {}
+            self._wait(reply)
         except TimedOut:
-            self.close()        # the next call would take this one's late answer for its own
+            self.close()        # nobody knows what became of the request, perhaps half of it is out
             raise
+        return call[3](reply.error, reply.body)
 
     def greet(self) -> None:
         """Find out now whether the daemon lets us in, instead of with the first call."""
         self._send()
         while self._greetings:
-            _check(self._error_of(self._greetings.pop(0)))
+            self._wait(self._greetings[0])
+            check(self._greetings.pop(0).error)
 
-    def _error_of(self, seq: int) -> str:
-        while (header := self._read()).get("Seq") != seq:
-            self._take_record(header)
-        return header.get("Error") or ""
+    def _ask(self, call: calls.Call[Any], records: Records | None = None) -> Reply:
+        data, reply = self._talk.request(call, records)
+        self._unsent += data
+        return reply
 
-    def _write(self, command: str, body: dict[str, object] | None = None) -> int:
-        self._seq += 1
-        self._unsent += pack({"Command": command, "Seq": self._seq})
-        if body is not None:
-            self._unsent += pack(body)
-        return self._seq
+    def _wait(self, reply: Reply) -> None:
+        while not reply.done:
+            self._receive()
 
     def _send(self) -> None:
         self._check_open()
@@ -306,19 +235,6 @@ class Client:
             # What it said before it closed can still be read.
         self._unsent = b""
 
-    def _read(self) -> dict[str, Any]:
-        while (value := self._next()) is NOTHING:
-            self._receive()
-        if not isinstance(value, dict):
-            raise ClientError(f"{self.address}: what answers there is not gossipd or Serf")
-        return value
-
-    def _next(self) -> object:
-        try:
-            return self._reader.next()
-        except ValueError:
-            raise ClientError(f"{self.address}: what answers there is not gossipd or Serf") from None
-
     def _receive(self) -> None:
         self._check_open()
         try:
@@ -332,7 +248,10 @@ class Client:
             raise ConnectionLost(f"{self.address}: {error.strerror}") from None
         if not data:
             raise ConnectionLost(f"{self.address}: the daemon closed the connection")
-        self._reader.feed(data)
+        try:
+            self._talk.feed(data)
+        except ValueError:
+            raise ClientError(f"{self.address}: what answers there is not gossipd or Serf") from None
 
     def _check_open(self) -> None:
         if self._socket.fileno() < 0:
@@ -353,7 +272,7 @@ class Client:
             raise Unreachable(f"{self.address}: {error.strerror or error}") from None
 
     def _connect_unix(self) -> _socket.socket:
-        if self.address == user_socket() and self.address.startswith("/tmp/") and not is_private(user_runtime_dir()):
+        if calls.is_strangers(self.address):
             raise Unreachable(f"{self.address}: no such directory, or not this user's own")
         connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         connection.settimeout(self._time_left())
@@ -361,13 +280,11 @@ class Client:
         return connection
 
     def _connect_tcp(self) -> _socket.socket:
-        host, colon, port = self.address.rpartition(":")
-        if not colon or not port.isdigit():
-            raise Unreachable(f"{self.address}: expected HOST:PORT, or a path")
+        host, port = calls.host_and_port(self.address)
         failure = OSError("no address")
         # As bytes: for text, Python would load its IDNA tables (7 ms) even if there is nothing to encode.
-        name = host.strip("[]").encode("ascii" if host.isascii() else "idna")
-        found = _socket.getaddrinfo(name, int(port), 0, _socket.SOCK_STREAM)
+        name = host.encode("ascii" if host.isascii() else "idna")
+        found = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM)
         for family, kind, protocol, _, where in found:
             connection = _socket.socket(family, kind, protocol)
             try:
@@ -379,16 +296,3 @@ class Client:
                 failure = error
                 connection.close()
         raise failure
-
-
-def _check(error: str) -> None:
-    if error:
-        raise ClientError(error)
-
-
-def _line_of(record: dict[str, Any]) -> str:
-    return record.get("Log") or ""
-
-
-def _name_of(member: Member) -> str:
-    return member.name

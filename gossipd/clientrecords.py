@@ -149,32 +149,51 @@ class Answer:
         return f"Answer({self.node!r}, {'ack' if self.ack else repr(self.payload)})"
 
 
-class Query:
-    """A query that runs: iterating gives each Answer as it comes, until it is over."""
+class Outcome:
+    """What is known of a query so far."""
 
-    __slots__ = ("acked", "answered", "silent", "_records")
+    __slots__ = ("acked", "answered", "silent", "over")
 
     acked: list[str]                    # names so far, in order of arrival
     answered: list[str]
     silent: list[str] | None            # once it is over: who was asked and did neither. None from Serf's agent, and
     #                                     where it cannot be told who was asked
+    over: bool
+
+    def __init__(self) -> None:
+        self.acked, self.answered, self.silent, self.over = [], [], None, False
+
+    def take(self, record: dict[str, Any]) -> Answer | None:
+        """None for the end, and for what is none: there may be other types one day; without a name they are noise that
+        Serf's agent makes at the deadline."""
+        kind = record.get("Type")
+        if kind == "done":
+            self.silent, self.over = record.get("Silent"), True
+        elif record.get("From") and kind in ("ack", "response"):
+            answer = Answer(record)
+            (self.acked if answer.ack else self.answered).append(answer.node)
+            return answer
+        return None
+
+
+class Query(Outcome):
+    """A query that runs: iterating gives each Answer as it comes, until it is over."""
+
+    __slots__ = ("_records",)
 
     def __init__(self, records: Iterator[dict[str, Any]]) -> None:
-        self.acked, self.answered, self.silent = [], [], None
+        super().__init__()
         self._records = records
 
     def __iter__(self) -> Query:
         return self
 
     def __next__(self) -> Answer:
-        while (record := next(self._records)).get("Type") != "done":
-            # There may be other types one day; without a name they are noise that Serf's agent makes at the deadline.
-            if record.get("From") and record.get("Type") in ("ack", "response"):
-                answer = Answer(record)
-                (self.acked if answer.ack else self.answered).append(answer.node)
+        for record in self._records:
+            if (answer := self.take(record)) is not None:
                 return answer
-        self.silent = record.get("Silent")
-        self._records.close()           # type: ignore[attr-defined]
+            if self.over:
+                self._records.close()   # type: ignore[attr-defined]
         raise StopIteration
 
 

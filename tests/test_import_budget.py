@@ -16,7 +16,8 @@ INTERPRETER = {name for name in sys.stdlib_module_names if name.startswith("_")}
     "encodings.utf_8", "io", "abc", "stat", "posixpath", "genericpath", "os", "os.path", "__main__", "errno"}
 MEMBERS_MAY_IMPORT = {
     "__future__", "_socket", "_struct", "struct",
-    "gossipd", "gossipd.errors", "gossipd.paths", "gossipd.client", "gossipd.clientrecords",
+    "gossipd", "gossipd.errors", "gossipd.paths", "gossipd.client", "gossipd.clientcalls", "gossipd.clientrecords",
+    "gossipd.clientwire",
     "gossipd.rpc", "gossipd.rpc.plain",
     "gossipd.ctl", "gossipd.ctl.main", "gossipd.ctl.table", "gossipd.ctl.arguments", "gossipd.ctl.output",
     "gossipd.ctl.jsontext", "gossipd.ctl.commands", "gossipd.ctl.commands.members",
@@ -33,7 +34,8 @@ sys.exit(code)
 
 SERF_MAY_IMPORT = {
     "__future__", "_socket", "_struct", "struct",
-    "gossipd", "gossipd.errors", "gossipd.paths", "gossipd.client", "gossipd.clientrecords",
+    "gossipd", "gossipd.errors", "gossipd.paths", "gossipd.client", "gossipd.clientcalls", "gossipd.clientrecords",
+    "gossipd.clientwire",
     "gossipd.rpc", "gossipd.rpc.plain",
     "gossipd.serfcli", "gossipd.serfcli.main", "gossipd.serfcli.table", "gossipd.serfcli.flags",
     "gossipd.serfcli.dial", "gossipd.serfcli.output", "gossipd.serfcli.text", "gossipd.serfcli.commands",

@@ -34,9 +34,12 @@ ABOVE: dict[str, tuple[str, ...]] = {
     "ctl": ("errors", "paths", "client", "regexparser", "regex"),
     "ctl.completion": ("config", "ctl"),
     "ctl.commands.migrate": ("errors", "client", "hooks", "config", "ctl"),
-    "serfcli": ("errors", "client", "config.kinds"),
+    "serfcli": ("errors", "client", "clientcalls", "clientwire", "config.kinds"),
     "serfcli.agent": (*LEAVES, "hooks", "swim", "serf", "node", "config", "rpc", "daemon", "serfcli"),
-    "client": ("clientrecords", "errors", "paths", "rpc.plain"),
+    "client": ("clientcalls", "clientrecords", "clientwire", "errors", "paths"),
+    "trioclient": ("clientcalls", "clientrecords", "clientwire", "errors", "paths"),
+    "clientwire": ("clientcalls", "rpc.plain"),
+    "clientcalls": ("clientrecords", "errors", "paths"),
     "clientrecords": (),
     "__main__": ("daemon", "serfcli"),
     "": (),
@@ -44,7 +47,7 @@ ABOVE: dict[str, tuple[str, ...]] = {
 
 # what touches the world: only these parts may import it
 WORLD = {
-    "trio": ("daemon", "serfcli.agent"),
+    "trio": ("daemon", "serfcli.agent", "trioclient"),
     "signal": ("daemon", "ctl", "serfcli.agent"),
     "socket": ("daemon", "ctl", "client", "serfcli.agent"),
     "_socket": ("client", "clientrecords", "serfcli"),
@@ -124,6 +127,12 @@ def test_chance_is_handed_in_never_taken_from_the_random_module(name):
             wrong += [f"line {node.lineno}: random.{node.attr}"] if node.attr != "Random" else []
         elif isinstance(node, ast.ImportFrom) and node.module == "random":
             wrong += [f"line {node.lineno}: {alias.name}" for alias in node.names if alias.name != "Random"]
+    assert wrong == []
+
+
+def test_nothing_of_gossipd_imports_the_client_for_trio():
+    wrong = [name for name, path in MODULES.items()
+             if "gossipd.trioclient" in {target for _, target in imports(path, name)}]
     assert wrong == []
 
 

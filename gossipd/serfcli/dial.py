@@ -5,7 +5,9 @@ from __future__ import annotations
 import _socket
 import os
 
+from gossipd import clientcalls as calls
 from gossipd.client import Client, ClientError, ConnectionLost, JoinFailed
+from gossipd.clientwire import Records
 from gossipd.serfcli.flags import Flags
 
 TYPE_CHECKING = False
@@ -47,6 +49,7 @@ class SerfClient(Client):
 
     def __init__(self, address: str, auth_key: str) -> None:
         super().__init__(address, auth_key=auth_key, timeout_s=CONNECT_TIMEOUT_S, own_view=False)
+        self._streams: list[Records] = []
         self.greet()
         self.timeout_s = FOR_EVER_S
 
@@ -70,25 +73,26 @@ class SerfClient(Client):
 
     def open_stream(self) -> int:
         """Everything that happens, from now on: the number of its records."""
-        return self._follow_raw("stream", {"Type": "*"})
+        return self._follow_raw(calls.events((), watch=False))
 
     def open_monitor(self, level: str) -> int:
         """The log: the number of its records."""
-        return self._follow_raw("monitor", {"LogLevel": level})
+        return self._follow_raw(calls.logs(level))
 
-    def _follow_raw(self, command: str, request: dict[str, object]) -> int:
-        self._do(command, request)
-        self._waiting[self._seq] = []
-        return self._seq
+    def _follow_raw(self, call: calls.Call[None]) -> int:
+        records = Records()
+        self._do(call, records)
+        self._streams.append(records)
+        return records.seq
 
     def next_record(self) -> tuple[int, dict[str, Any]]:
         """The next record of any stream, whenever it comes, and the stream's number."""
         self._set_timeout(None)
         while True:
-            for seq, records in self._waiting.items():
-                if records:
-                    return seq, records.pop(0)
-            self._take_record(self._read())
+            for records in self._streams:
+                if records.waiting:
+                    return records.seq, records.waiting.pop(0)
+            self._receive()
 
 
 def split_address(address: str) -> tuple[str, int]:

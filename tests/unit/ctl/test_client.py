@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from gossipd.client import Client, ClientError, ConnectionLost, JoinFailed, Member, TimedOut, Unreachable
+from gossipd.clientcalls import events as events_of
 from gossipd.commands import ChangeKeys, KeyOutcome, QueryAnswer, QueryOutcome, Respond, StartQuery
 from gossipd.events import MemberEvent, QueryEvent, UserEvent
 from gossipd.rpc.plain import pack
@@ -128,7 +129,7 @@ def test_a_port_that_is_no_number_is_unreachable():
 def test_a_socket_in_a_directory_of_somebody_else_is_not_trusted(monkeypatch):
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr("gossipd.paths.SYSTEM_SOCKET", "/nowhere")
-    monkeypatch.setattr("gossipd.client.is_private", lambda directory: False)
+    monkeypatch.setattr("gossipd.clientcalls.is_private", lambda directory: False)
     with pytest.raises(Unreachable, match="own"):
         Client()
 
@@ -169,7 +170,7 @@ def test_what_is_not_followed_any_more_disturbs_nobody(daemon):
         client.events("user")       # never looked at
         for _ in range(3):
             assert client.stats()
-        events = client._open("stream", {"Type": "user"}, None)
+        events = client._open(events_of(("user",), False), None)
         next(events)
         events.close()
         assert client.stats()

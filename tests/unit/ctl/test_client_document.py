@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import gossipd.client
+import gossipd.trioclient
 from gossipd.commands import ChangeKeys, KeyOutcome, QueryAnswer, QueryOutcome, Respond, SendEvent, SetTags, StartQuery
 from gossipd.events import MemberEvent, QueryEvent, UserEvent
 from gossipd.rpc.backend import NoLog
@@ -86,5 +87,21 @@ def test_an_answer_and_the_log(run, daemon):
     assert [command for command in daemon.backend.commands if isinstance(command, Respond)] == [Respond(1, 77, b"0.5")]
 
 
+def test_the_same_with_trio(daemon, monkeypatch, capsys):
+    class Client(gossipd.trioclient.Client):
+        def __init__(self):
+            super().__init__(daemon.path)
+
+    monkeypatch.setattr(gossipd.trioclient, "Client", Client)
+    exec(EXAMPLES[3], {})
+    lines = capsys.readouterr().out.splitlines()
+    about_events = [line for line in lines if line.startswith(("member-failed", "user"))]
+    assert [line for line in lines if line not in about_events] == [
+        "alpha 192.0.2.11:7946", "beta 192.0.2.12:7946", "gamma 192.0.2.13:7946",
+        "alpha got it", "alpha b'0.5'", "['alpha'] ['alpha']"]
+    assert set(about_events) == {"member-failed ['gamma']  None", "user [] deploy b'v1'"}
+    assert daemon.backend.commands[0] == SendEvent(1, "deploy", b"v1.2", False)
+
+
 def test_there_are_no_other_examples():
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
