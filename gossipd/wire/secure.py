@@ -81,16 +81,16 @@ class Keyring:
             plain += bytes([pad]) * pad
         return bytes([version]) + nonce + self._cipher(self._keys[0]).encrypt(nonce, plain, aad)
 
-    def decrypt(self, box: bytes, aad: bytes) -> bytes:
-        """The plaintext, by the first key that authenticates. Raises WireError."""
+    def decrypt(self, box: bytes, aad: bytes, removed: Sequence[bytes] = ()) -> bytes:
+        """The plaintext, by the first key that authenticates; keys that were `removed` come last. Raises WireError."""
         if not box or box[0] > VERSION_PLAIN:
             raise WireError(DECRYPT_FAILED, f"encryption version {box[0]}" if box else "nothing there")
         if len(box) < _OVERHEAD[box[0]]:
             raise WireError(DECRYPT_FAILED, f"only {len(box)} bytes")
-        plain = self._open(box, aad)
+        plain = self._open(box, aad, removed)
         return _unpad(plain) if box[0] == VERSION_PADDED else plain
 
-    def _open(self, box: bytes, aad: bytes) -> bytes:
+    def _open(self, box: bytes, aad: bytes, removed: Sequence[bytes]) -> bytes:
         from cryptography.exceptions import InvalidTag
 
         nonce, sealed = box[1:1 + NONCE_SIZE], box[1 + NONCE_SIZE:]
@@ -99,15 +99,24 @@ class Keyring:
                 return self._cipher(key).decrypt(nonce, sealed, aad)
             except InvalidTag:
                 pass
+        for key in removed:
+            try:
+                return _new_cipher(key).decrypt(nonce, sealed, aad)
+            except InvalidTag:
+                pass
         raise WireError(DECRYPT_FAILED, "no installed key fits")
 
     def _cipher(self, key: bytes) -> AESGCM:
         cipher = self._ciphers.get(key)
         if cipher is None:
-            from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # 30 ms, for those who encrypt
-
-            cipher = self._ciphers[key] = AESGCM(key)
+            cipher = self._ciphers[key] = _new_cipher(key)
         return cipher
+
+
+def _new_cipher(key: bytes) -> AESGCM:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # 30 ms, for those who encrypt
+
+    return AESGCM(key)
 
 
 def _unpad(plain: bytes) -> bytes:

@@ -87,13 +87,14 @@ class StreamDecoder:
         if decoder.message is None: read on; at the end of the stream call decoder.eof()
     """
 
-    __slots__ = ("_buffer", "_dialled", "_envelope", "_received", "_steps", "_unwrapped", "_whole", "message")
+    __slots__ = ("_buffer", "_dialled", "_envelope", "_keys", "_received", "_steps", "_unwrapped", "_whole", "message")
 
     def __init__(self, envelope: Envelope, *, dialled: bool) -> None:
         """`dialled`: we opened the connection, so this is the response, which has no label header."""
         self.message: Message | None = None
         self._envelope = envelope
         self._dialled = dialled
+        self._keys = envelope.keyring.keys      # of when the peer began: one of them may be removed meanwhile
         self._buffer = bytearray()      # what has arrived or was unwrapped, and is not decoded yet
         self._received = 0              # bytes, in all
         self._whole = False             # the buffer holds all there is: further input means nothing
@@ -182,7 +183,9 @@ class StreamDecoder:
             raise WireError(TOO_LARGE, f"an encrypted stream of {length} bytes")
         box = yield from self._take(length)
         aad = bytes([ENCRYPT]) + size + self._envelope.label
-        self._replace(bytearray(self._envelope.keyring.decrypt(box, aad)))
+        keyring = self._envelope.keyring
+        removed = [key for key in self._keys if key not in keyring.keys]
+        self._replace(bytearray(keyring.decrypt(box, aad, removed)))
 
     def _decompress(self) -> _Step:
         from gossipd.wire.lzw import Decompressor

@@ -160,6 +160,28 @@ def test_the_length_of_an_encrypted_stream_is_authenticated():
     answers(refusal(longer, envelope(KEY)), DECRYPT_FAILED)
 
 
+@pytest.mark.parametrize("dialled", [False, True])
+def test_a_stream_that_began_before_its_key_was_removed_is_still_read_and_the_next_one_is_not(dialled):
+    old, new = bytes(16), bytes(range(16))
+    ours, theirs = Keyring([new, old]), Keyring([old])
+    envelopes = [Envelope(ring, b"", False, bytes) for ring in (ours, theirs)]
+    sealed = seal_stream(envelopes[1], encode_push_pull(False, [], b"state"), dialled=not dialled)
+    decoder = StreamDecoder(envelopes[0], dialled=dialled)
+    decoder.feed(sealed[:20])
+    while decoder.advance():
+        pass
+    ours.remove(old)
+    decoder.feed(sealed[20:])
+    while decoder.advance():
+        pass
+    assert decoder.message == PushPull(False, [], b"state")
+    late = StreamDecoder(envelopes[0], dialled=dialled)
+    late.feed(sealed)
+    with pytest.raises(WireError, match="no installed key fits"):
+        while late.advance():
+            pass
+
+
 def test_plaintext_passes_where_incoming_is_not_verified():
     assert received(PING_BYTES, envelope(KEY, verify_incoming=False)) == PING
 
