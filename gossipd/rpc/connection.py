@@ -219,6 +219,7 @@ class Connection:
         if not self._handshaken and self._command != "handshake":
             self._refuse("Handshake required")
         elif not self._authenticated and self._command not in ("handshake", "auth"):
+            self._notice(WARNING, "agent.ipc: Client sending commands before auth")
             self._reply(self._seq, "Authentication required")
             # Serf would read the body as the next header and refuse again; clients want one answer (spec rpc T3).
             self._skip_body = known is not None and known[0] is not None

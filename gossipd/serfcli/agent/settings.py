@@ -233,7 +233,7 @@ def to_config(wanted: Wanted, info: Say) -> Config:
     except ConfigError as error:
         raise Refused(f"Failed to setup the Serf agent: {error}") from None
     cannot = "Failed to start the Serf agent: Error creating Serf: "
-    protocol = max(int(values.get("protocol") or 0), 0) or PROTOCOL_MAX
+    values["protocol"] = protocol = max(int(values.get("protocol") or 0), 0) or PROTOCOL_MAX
     if not PROTOCOL_MIN <= protocol <= PROTOCOL_MAX:
         which = "low" if protocol < PROTOCOL_MIN else "high"
         raise Refused(f"{cannot}Protocol version '{protocol}' too {which}. "

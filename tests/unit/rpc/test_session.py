@@ -293,6 +293,7 @@ def test_a_refused_request_has_its_body_skipped():
     client = Client(auth_key="s3cret")
     refused = {"Error": "Authentication required", "Seq": 1}
     assert client.ask({"Command": "join", "Seq": 1}, {"Existing": ["a"]}) == [refused]
+    assert client.notices == ["agent.ipc: Client sending commands before auth"]
     assert client.ask({"Command": "auth", "Seq": 2}, {"AuthKey": "s3cret"}) == [ok(2)]
     assert client.ask({"Command": "join", "Seq": 3}, {"Existing": ["a"]}) == [ok(3), {"Num": 1}]
 

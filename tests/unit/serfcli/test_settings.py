@@ -47,6 +47,11 @@ def test_flags_alone():
     assert made.join.replay and made.join.seeds == ()
 
 
+@pytest.mark.parametrize("version", [0, -1])
+def test_a_protocol_that_is_none_means_the_default(version):
+    assert config(f"-protocol={version}").core["serf.protocol"] == 5
+
+
 def test_without_flags_an_agent_is_where_serfs_is_found():
     made = config()
     assert (made.rpc.tcp, made.network.bind, made.leave.timeout_s) == ("127.0.0.1:7373", "0.0.0.0:7946", 3.0)
