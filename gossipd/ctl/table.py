@@ -116,7 +116,7 @@ COMMANDS = {command.name: command for command in (
         examples=(
             ("gossipctl discover", "ask, wait a second, list the answers"),
             ("gossipctl discover --wait 0", "what is known already"),
-            ("gossipctl discover -o json | jq -r '.seen[] | select(.status != \"member\").name'", "who does not join"),
+            ("gossipctl discover -o json | jq '.seen[] | {name, status, failures}'", "for other programs"),
         )),
     Command(
         "info", "show the state of the daemon", "info",
@@ -150,7 +150,8 @@ COMMANDS = {command.name: command for command in (
         ),
         about="Ends as soon as every live member that was asked has answered, or has said that nobody there will; with "
               "--no-ack and with members that run Serf, that cannot be known and it takes the whole time. PAYLOAD - "
-              "reads standard input. Exit status 3: nobody matches. Exit status 4: of some, nothing was heard.",
+              "reads standard input. Exit status 3: nobody matches. Exit status 4: of some, nothing was heard, or "
+              "it cannot be told whom the expressions ask.",
         examples=(
             ("gossipctl query load", "every member's answer, who got it, who did not"),
             ("gossipctl query --tag role=web --timeout 2 restart", "of some members, for 2 seconds at most"),
@@ -162,7 +163,7 @@ COMMANDS = {command.name: command for command in (
         about="QUERY is the number that `gossipctl events --type query -o jsonl` shows as query. PAYLOAD - reads "
               "standard input. Only the first answer of a daemon counts.",
         examples=(
-            ("gossipctl respond 7 'all well'", "for a script that follows queries instead of being run by the daemon"),
+            ("gossipctl respond 7 'all well'", "for a script that follows queries, and is not run by the daemon"),
         )),
     Command(
         "reachability", "ask all members to say that they are there", "query",
@@ -234,7 +235,7 @@ COMMANDS = {command.name: command for command in (
         examples=(
             ("source <(gossipctl completion bash)", "for this shell"),
             ("gossipctl completion fish > ~/.config/fish/completions/gossipctl.fish", "for all that come"),
-            ("gossipctl completion zsh gossipd > /usr/local/share/zsh/site-functions/_gossipd", "the daemon's flags"),
+            ("gossipctl completion zsh gossipd > ~/.zfunc/_gossipd", "the daemon's flags"),
         ),
         words=(("bash", "zsh", "fish"), ("gossipctl", "gossipd"))),
     Command(
