@@ -60,3 +60,20 @@ class TimerQueue(Generic[K]):
         key = heappop(self._heap)[2]
         del self._due[key]
         return key
+
+
+class Rarely:
+    """When to say again what is still so: at once, after `first_s`, then after twice as long each time."""
+
+    __slots__ = ("_next", "_pause_s", "_max_s")
+
+    def __init__(self, first_s: float = 60.0, max_s: float = 3600.0) -> None:
+        self._next, self._pause_s, self._max_s = -inf, first_s, max_s
+
+    def is_due(self, now: float) -> bool:
+        """If so, it counts as said."""
+        if now < self._next:
+            return False
+        self._next = now + self._pause_s
+        self._pause_s = min(2 * self._pause_s, self._max_s)
+        return True

@@ -18,6 +18,7 @@ from gossipd.daemon.net import Connect, plain_source
 from gossipd.daemon.prober import run_timers
 from gossipd.errors import CommandError
 from gossipd.serf.actions import lines_of_errors, list_of_errors
+from gossipd.timers import Rarely
 
 SYNCS_MAX = 64              # push/pull exchanges that we began, at once
 JOINS_MAX = 64              # joins whose names are being looked up, at once
@@ -80,7 +81,11 @@ class Joiner:
 
 def _joined(done: Done, found: list[Found], result: object, error: str) -> None:
     """A join that failed altogether also tells which names were not found: each in its place, as Serf does."""
-    if error and any(isinstance(one, str) for one in found):
+    if not error:
+        for one in found:
+            if isinstance(one, str):
+                log.warning("joined, but not through all: %s", one)
+    elif any(isinstance(one, str) for one in found):
         failures = iter(lines_of_errors(error))
         error = list_of_errors([line for one in found
                                 for line in ([one] if isinstance(one, str) else islice(failures, len(one)))])
@@ -146,6 +151,7 @@ async def keep_joining(engine: Engine, join: JoinSection) -> None:
     one. `retry_max` counts what comes after those.
     """
     pause_s, further = min(FIRST_PAUSE_S, join.retry_interval_s), 0
+    complaint, said = Rarely(), ""      # at length about something new, else less and less often
     while not engine.life.ending.is_set():
         contacted, error = await join_once(engine, list(join.seeds), join.replay)
         if contacted:
@@ -157,7 +163,9 @@ async def keep_joining(engine: Engine, join: JoinSection) -> None:
                 engine.life.stop()
                 return
             further += 1
-        log.warning("join failed, trying again in_s=%.2f error=%r", pause_s, error)
+        level = logging.WARNING if complaint.is_due(engine.clock()) or error != said else logging.DEBUG
+        log.log(level, "join failed, trying again in_s=%.2f error=%r", pause_s, error)
+        said = error
         await trio.sleep(pause_s)
         pause_s = min(2 * pause_s, join.retry_interval_s)
 

@@ -49,6 +49,9 @@ JOIN_DELAY_S = 0.25
 """Before a join intent goes out: nobody waits for it, as the membership layer tells of the new member, and when many
 nodes join at once there is enough to do."""
 
+FAILURES_SHOWN = 5
+"""Of the addresses of a join that others answered."""
+
 SaveTags = Callable[[Mapping[str, str]], str]
 """Keep these tags before anybody hears of them. "" or why that failed: then nothing is changed."""
 SpreadIntent = Callable[[bytes, float, Done | None, float], None]
@@ -88,6 +91,9 @@ class Actions:
                 self.ignoring_old -= 1
             if reached and command.intent and self.life is Life.ALIVE:
                 self.announce_alive(now, JOIN_DELAY_S)
+            if reached and failures:
+                shown = "; ".join(failures[:FAILURES_SHOWN])
+                out.append(Notice(WARNING, f"joined, but not through all failed={len(failures)} error={shown!r}"))
             out.append(Reply(command.id, reached) if reached else Reply(command.id, 0, list_of_errors(failures)))
 
         self._lower.join(command.addresses, done, now, out)

@@ -10,9 +10,11 @@ from gossipd.effects import DEBUG, INFO, WARNING, Effect, Notice
 from gossipd.serf.config import SerfConfig
 from gossipd.serf.members import Roster
 from gossipd.swim.upper import Lower
-from gossipd.timers import TimerQueue
+from gossipd.timers import Rarely, TimerQueue
 
 FIRST_PAUSE_S = 0.25            # after the first round without an answer, or the first answer; then it doubles
+FORGET_SLICE = 500              # at one go: there may be tens of thousands,
+FORGET_PAUSE_S = 0.05           # and others have work to do too
 COMPANY_S = 600.0
 """So long after the start we look for the missing although others are there. Whoever starts later looks for us."""
 
@@ -39,7 +41,7 @@ class Rejoin:
         self._round: list[Address] = []         # still to try, last one first
         self._started = 0.0
         self._pause_s = FIRST_PAUSE_S
-        self._said = False
+        self._complaint = Rarely()
 
     def start(self, peers: dict[str, Address], now: float) -> None:
         names = [name for name, address in peers.items() if address != self._lower.local.address]
@@ -84,9 +86,10 @@ class Rejoin:
                 self._try_next(now, out)
                 return
             elif not company:
-                # Serf's words
-                out.append(Notice(DEBUG if self._said else WARNING, "Failed to re-join any previously known node"))
-                self._said = True
+                level = WARNING if self._complaint.is_due(now) else DEBUG
+                # Serf's words, and why the last one did not answer
+                out.append(Notice(level, f"Failed to re-join any previously known node missing={len(self._missing)} "
+                                         f"error={' '.join(failures)!r}"))
             self._pause(reached > 0 and company, now)
 
         self._lower.join([address], done, now, out)
@@ -102,6 +105,8 @@ class Rejoin:
         if now < forgotten:
             self._timers.set(REJOIN_DUE, forgotten)
             return
-        for name in self._missing:
+        for name in list(self._missing)[:FORGET_SLICE]:
+            del self._missing[name]
             self._forget(name, out)
-        self._missing.clear()
+        if self._missing:
+            self._timers.set(REJOIN_DUE, now + FORGET_PAUSE_S)

@@ -223,6 +223,15 @@ async def test_a_failing_join_is_tried_again_soon_and_then_at_the_configured_pac
 
 
 @in_virtual_time
+async def test_seeds_that_never_answer_are_told_at_once_and_then_less_and_less(caplog):
+    async with a_gossiper() as gossip:
+        gossip.contacted = 0
+        tried = await attempts(gossip, JoinSection(seeds=("192.0.2.1",), retry_interval_s=30.0), 10 * 3600.0)
+    lines = [line for line in caplog.messages if "join failed" in line]
+    assert len(tried) > 1000 and 8 <= len(lines) < 20 and "in_s=0.25" in lines[0]
+
+
+@in_virtual_time
 async def test_a_seed_that_comes_later_is_found():
     async with a_gossiper() as gossip:
         gossip.contacted = 0

@@ -30,6 +30,8 @@ def test_a_join_is_followed_by_an_intent_with_our_clock_and_tells_how_many_answe
     addresses, done = bench.lower.joins[0]
     assert addresses == [SEED] and bench.replies() == []
     done(1, ["another refused"], bench.now, bench.out)
+    notices = bench.takes(Notice)
+    assert [notice.text for notice in notices] == ["joined, but not through all failed=1 error='another refused'"]
     assert bench.replies() == [Reply(7, 1)]
     assert bench.gossips() == [encode_join(JoinIntent(1, "me"))] and bench.ltime("me") == 1
 

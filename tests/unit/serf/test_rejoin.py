@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from gossipd.commands import Leave
 from gossipd.effects import INFO, WARNING, Notice, Record
+from gossipd.serf.rejoin import FORGET_SLICE
 from gossipd.serf.snapshot import Restored
 from tests.support.serf import SerfBench
 
@@ -46,7 +49,7 @@ def test_neither_this_node_nor_its_address_nor_an_unusable_one_is_tried():
     assert answer(bench) == A and bench.lower.joins == []
 
 
-def test_alone_it_tries_again_and_again_with_longer_pauses_and_warns_once():
+def test_alone_it_tries_again_and_again_with_longer_pauses_and_warns_less_and_less():
     bench = a_bench(reconnect_interval_s=1.0)
     began = []
     for _ in range(6):
@@ -54,7 +57,33 @@ def test_alone_it_tries_again_and_again_with_longer_pauses_and_warns_once():
         began.append(bench.now - 100.0)
         assert {answer(bench), answer(bench), answer(bench)} == {A, B, C}
     assert began == [0.0, 0.25, 0.75, 1.75, 2.75, 3.75]
-    assert warnings(bench) == ["Failed to re-join any previously known node"]
+    assert warnings(bench) == ["Failed to re-join any previously known node missing=3 error='refused'"]
+    told = []
+    while bench.now < 20000.0:
+        bench.runs_until(bench.now + 10.0)
+        if bench.lower.joins:
+            answer(bench)
+        told += [bench.now - 100.0] * len(warnings(bench))
+    pauses = [round(later - earlier, -2) for earlier, later in pairwise(told)]
+    assert 60.0 <= told[0] < 110.0 and pauses == sorted(pauses) and pauses[-1] == 3600.0 and len(told) < 12
+
+
+def test_very_many_are_forgotten_a_few_at_a_time():
+    known = {f"n{number}": f"10.0.{number >> 8}.{number & 255}:1" for number in range(3 * FORGET_SLICE)}
+    bench = SerfBench(restored=Restored(known), reconnect_timeout_s=1.0)
+    bench.joins("a")
+    bench.runs_until(bench.now)
+    answer(bench, 1)
+    lines = []
+    while len(lines) < len(known):
+        bench.runs_until(bench.serf.next_deadline())
+        while bench.lower.joins:
+            answer(bench)
+        lines.append(len([record for record in bench.takes(Record) if b"not-alive" in record.lines]))
+        assert lines[-1] <= FORGET_SLICE
+        if sum(lines) == len(known):
+            return
+    raise AssertionError(lines)
 
 
 def test_in_company_the_others_still_missing_are_tried_one_at_a_time():
