@@ -33,18 +33,19 @@ def _query(arguments: Arguments, connect: Callable[[], Client]) -> int:
     name, payload, ack = arguments.words[0], payload_argument(arguments), not arguments.flag("no_ack")
     format = arguments.text("output")
     answers: list[dict[str, object]] = []
-    with connect() as client:
+    query: Query | None = None
+    with connect() as client, Progress(
+            lambda: f"{len(query.acked)} acked, {len(query.answered)} answered" if query else "asking") as progress:
         begun = monotonic()
         query = client.query(name, payload, nodes=nodes, tags=tags, ack=ack, relay_factor=relay_factor,
                              timeout_s=timeout_s)
-        with Progress(lambda: f"{len(query.acked)} acked, {len(query.answered)} answered") as progress:
-            for answer in query:
-                if format == "json":
-                    answers += [] if answer.ack else [_answer_json(answer, begun)]
-                    continue
-                progress.hide()
-                sys.stdout.write(json_line(_answer_json(answer, begun)) if format == "jsonl" else _answer_text(answer))
-                sys.stdout.flush()
+        for answer in query:
+            if format == "json":
+                answers += [] if answer.ack else [_answer_json(answer, begun)]
+                continue
+            progress.hide()
+            sys.stdout.write(json_line(_answer_json(answer, begun)) if format == "jsonl" else _answer_text(answer))
+            sys.stdout.flush()
         silent = _silent(client, query, nodes, tags)
     outcome = {"acked": query.acked, "answered": query.answered, "silent": silent, "duration_ms": _since(begun)}
     if format == "json":
@@ -95,7 +96,8 @@ def _summary(query: Query, silent: list[str] | None, ack: bool) -> str:
 def _verdict(query: Query, silent: list[str] | None, tags: dict[str, str]) -> int:
     heard = query.acked or query.answered
     if silent is None:
-        complain(("" if heard else "nobody answered; ") + f"who else was asked cannot be told: {_obscure(tags)}")
+        who = "who else was asked" if heard else "nobody answered; who was asked"
+        complain(f"{who} cannot be told: {_obscure(tags)}")
         return EXIT_PARTLY
     if not (heard or silent):
         complain("no live member matches")
@@ -141,12 +143,12 @@ def _obscure(tags: dict[str, str]) -> str:
 
 def _reachability(arguments: Arguments, connect: Callable[[], Client]) -> int:
     write_json = arguments.text("output") == "json"
-    with connect() as client:
+    query: Query | None = None
+    with connect() as client, Progress(lambda: f"{len(query.acked)} reached" if query else "asking"):
         client.stats()      # the connection is there when the clock starts
         begun = monotonic()
         query = client.query(PING, timeout_s=seconds(arguments.text("timeout"), 0.0))
-        with Progress(lambda: f"{len(query.acked)} reached"):
-            reached = [(answer.node, _since(begun)) for answer in query]
+        reached = [(answer.node, _since(begun)) for answer in query]
         silent = _silent(client, query, [], {}) or []       # without expressions it can be told
     duration_ms = _since(begun)
     if write_json:

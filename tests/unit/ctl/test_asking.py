@@ -131,7 +131,7 @@ OBSCURE = "expression '\\\\p{Greek}': unknown character class Greek"
 
 
 @pytest.mark.parametrize(("parts", "acked", "answered", "heard"), [
-    (ANSWERS[:3], ["alpha", "beta"], ["beta"], ""), ([], [], [], "nobody answered; "),
+    (ANSWERS[:3], ["alpha", "beta"], ["beta"], "who else"), ([], [], [], "nobody answered; who"),
 ], ids=["some answer", "nobody answers"])
 def test_where_it_cannot_be_told_who_was_asked_no_member_is_said_to_be_silent_or_not_to_match(
         ctl, daemon, parts, acked, answered, heard):
@@ -139,7 +139,7 @@ def test_where_it_cannot_be_told_who_was_asked_no_member_is_said_to_be_silent_or
     daemon.backend.results[StartQuery] = QueryOutcome(acked, answered, None), ""
     words = "query", "load", "--tag", r"role=\p{Greek}"
     code, out, err = ctl(*words)
-    assert (code, err) == (4, f"gossipctl: {heard}who else was asked cannot be told: {OBSCURE}\n")
+    assert (code, err) == (4, f"gossipctl: {heard} was asked cannot be told: {OBSCURE}\n")
     assert out.endswith(f"acked     {len(acked):3}  {', '.join(acked)}".rstrip() + "\n"
                         + f"answered  {len(answered):3}  {', '.join(answered)}".rstrip() + "\nneither     ?\n")
     found = json.loads(ctl(*words, "-o", "json")[1])
@@ -162,7 +162,7 @@ def test_expressions_that_are_too_much_work_for_gossipctl_too_are_named_as_such(
     daemon.backend.results[StartQuery] = QueryOutcome([], [], None), ""
     code, out, err = ctl("query", "load", "--tag", "role=(a|b)*a(a|b){18}c")
     assert (code, out) == (4, "\nacked       0\nanswered    0\nneither     ?\n")
-    assert err == "gossipctl: nobody answered; who else was asked cannot be told: the expressions take too much work\n"
+    assert err == "gossipctl: nobody answered; who was asked cannot be told: the expressions take too much work\n"
 
 
 # --- respond ---
