@@ -34,6 +34,7 @@ TIMEOUT_QUERY_MIN_S = 1.0
 """A query may be over sooner; whether there is a daemon is not known sooner."""
 CHANGING = ("cluster", "tags", "keys")      # modules
 SERF_PORT = "7373"
+NOT_ALLOWED = ". [rpc] in gossipd.toml(5) says who may use it"
 HOW_TO_FIND = "Name its socket with --rpc-socket PATH, --rpc-addr HOST:PORT or GOSSIPCTL_RPC"
 
 
@@ -57,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
     except TimedOut as error:
         return fail(EXIT_TIMEOUT, str(error), wants_json(argv))
     except Unreachable as error:
-        return fail(EXIT_UNREACHABLE, str(error), wants_json(argv), f". Is gossipd running? {HOW_TO_FIND}")
+        advice = NOT_ALLOWED if str(error).endswith(": Permission denied") else f". Is gossipd running? {HOW_TO_FIND}"
+        return fail(EXIT_UNREACHABLE, str(error), wants_json(argv), advice)
     except ClientError as error:
         return fail(EXIT_ERROR, str(error), wants_json(argv))
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from gossipd.client import Unreachable
 from gossipd.commands import ForceLeave, SetTags
 from gossipd.ctl.table import COMMANDS
 from gossipd.events import MemberEvent, QueryEvent, UserEvent
@@ -269,6 +270,19 @@ def test_a_daemon_that_is_not_there_is_exit_6_with_advice(ctl):
     code, out, err = ctl("members", "--rpc-socket", "/nowhere/rpc.sock")
     assert (code, out, err.count("\n")) == (6, "", 1) and "/nowhere/rpc.sock" in err and "--rpc-socket" in err
     assert ctl("members", "--rpc-addr", "127.0.0.1:1")[0] == 6
+    assert "Is gossipd running?" in err
+
+
+def test_who_may_not_open_the_socket_is_told_where_that_is_set(ctl, monkeypatch):
+    def refuse(*words, **options):
+        raise Unreachable("/run/gossipd/rpc.sock: Permission denied")
+
+    monkeypatch.setattr("gossipd.ctl.main.Client", refuse)
+    assert ctl("members")[2] == ("gossipctl: /run/gossipd/rpc.sock: Permission denied. [rpc] in gossipd.toml(5) says "
+                                 "who may use it\n")
+
+
+def test_a_port_that_is_none_is_exit_6(ctl):
     assert ctl("members", "--rpc-addr", "127.0.0.1:http")[0] == 6
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,6 +59,15 @@ def test_a_terminal_shows_what_is_waited_for_and_nothing_of_it_stays(slow_daemon
     assert f"{CLEAR}{progress}, 0 s " in said
     last = said.rpartition(CLEAR)[2]
     assert last.startswith("gossipctl: no answer from ") and last.count("\n") == 1
+
+
+def test_a_query_that_does_not_even_begin_shows_progress_too(tmp_path):
+    path = str(tmp_path / "hung.sock")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        code, said = on_a_terminal(SimpleNamespace(path=path), "--timeout", "1", "query", "load")
+    assert code == 5 and said.startswith(f"{CLEAR}asking, 0 s ") and said.rpartition(CLEAR)[2].startswith("gossipctl: ")
 
 
 @pytest.mark.parametrize("words", [["query", "x"], ["reachability"], ["members"], ["keys", "list"], ["monitor"]])
