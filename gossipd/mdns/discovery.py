@@ -31,7 +31,8 @@ QUESTION_PAUSE_COMPLETE_S = 300.0   # nobody is missing
 ANSWER_DELAY_S = (0.02, 0.12)       # before answers to all (RFC 6762 §6)
 ANSWER_PAUSE_S = 1.0                # between answers to all on one link
 RESTART_PAUSE_S = 1.0               # between changes of links that make us announce anew
-PACKETS_PER_S, PACKETS_BURST = 100.0, 300.0     # that are looked into: each costs about 0.3 ms
+PACKETS_PER_S, PACKETS_BURST = 100.0, 300.0     # that are looked into: an announcement costs about 0.3 ms,
+PACKET_BYTES = 256                              # and a large packet counts as several of this size
 ANSWERS_PER_S, ANSWERS_BURST = 20.0, 100.0      # that go to one asker
 
 
@@ -69,12 +70,12 @@ class Bucket:
         self._per_s, self._burst = per_s, burst
         self._level, self._at = burst, -inf
 
-    def take(self, now: float) -> bool:
+    def take(self, now: float, count: int = 1) -> bool:
         self._level = min(self._burst, self._level + (now - self._at) * self._per_s)
         self._at = now
-        if self._level < 1.0:
+        if self._level < count:
             return False
-        self._level -= 1.0
+        self._level -= count
         return True
 
 
@@ -139,7 +140,7 @@ class Discovery:
             return
         if data == self._announcement or data in self._questions:
             return      # ours: the system lets everybody hear what goes to all, the sender too
-        if not self._packets.take(now):
+        if not self._packets.take(now, 1 + len(data) // PACKET_BYTES):
             self._count("mdns packet dropped")
             return
         try:

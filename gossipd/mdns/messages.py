@@ -23,8 +23,10 @@ from gossipd.errors import WireError
 
 PACKET_BYTES_MAX = 9000     # RFC 6762 §17
 ENTRIES_MAX = 256           # questions and records of a packet; Serf's agent sends 4 records at most
+LABELS_MAX, LABELS_PER_BYTE = 256, 0.5      # of all names of a packet, and pointers: dnspython takes 8 us for each
 LABEL_BYTES_MAX = 63        # RFC 1035 §2.3.4
 A, PTR, TXT, AAAA, SRV, ANY = 1, 12, 16, 28, 33, 255
+KNOWN = (A, PTR, TXT, AAAA, SRV)
 
 _HEADER = struct.Struct(">6H")
 _SRV = struct.Struct(">3H")
@@ -32,6 +34,9 @@ _PRIORITY, _WEIGHT = 10, 1              # of SRV records, as Serf has them
 _RESPONSE, _AUTHORITATIVE = 0x8000, 0x0400
 _OPCODE_AND_RCODE = 0x780F
 _TOP_BIT = 0x80                         # of the class's first byte: Question.unicast, Record.flush
+_POINTER = 0xC0                         # of a name's next byte: the rest stands further ahead
+_OPAQUE = (0xFF00).to_bytes(2, "big")   # a type for private use (RFC 6895): dnspython does not look inside
+_SRV_TARGET = 6                         # where it stands in the data of the record
 _IN = dns.rdataclass.IN
 
 Name = tuple[bytes, ...]
@@ -76,7 +81,7 @@ def decode(data: bytes) -> Packet:
     id, flags, *counts = _HEADER.unpack_from(data)
     if flags & _OPCODE_AND_RCODE or sum(counts) > ENTRIES_MAX:
         raise WireError("bad mdns packet", f"flags {flags:#06x}, {sum(counts)} entries")
-    plain, top_bits = _without_top_bits(data, counts[0], sum(counts[1:]))
+    plain, top_bits = _plain(data, counts[0], sum(counts[1:]))
     try:
         message = dns.message.from_wire(plain, one_rr_per_rrset=True, ignore_trailing=True, continue_on_error=True)
         questions = [Question(rrset.name.labels[:-1], int(rrset.rdtype), unicast)
@@ -146,13 +151,43 @@ def _name(labels: Name) -> dns.name.Name:
     return dns.name.Name((*labels, b""))
 
 
-def _without_top_bits(data: bytes, questions: int, records: int) -> tuple[bytes, list[bool]]:
-    """The packet with plain classes, since to dnspython 0x8001 is an unknown one; and where the bit was set."""
-    plain, top_bits = bytearray(data), []
-    for at in _class_offsets(data, questions, records):
+def _plain(data: bytes, questions: int, records: int) -> tuple[bytes, list[bool]]:
+    """The packet with classes without the top bit, since to dnspython 0x8001 is an unknown one, and where it was set;
+    and with nothing to read in records that are none of ours. Raises WireError where reading names takes too long."""
+    plain, top_bits, start = bytearray(data), [], _HEADER.size
+    labels, labels_max = 0, LABELS_MAX + LABELS_PER_BYTE * len(data)
+    for number, at in enumerate(_class_offsets(data, questions, records)):
         top_bits.append(bool(data[at] & _TOP_BIT))
         plain[at] &= ~_TOP_BIT
+        labels += _count_labels(data, start)
+        start = at + 2
+        if number >= questions:
+            if at + 8 > len(data):
+                raise WireError("bad mdns packet", "cut off")
+            kind, start = data[at - 2] << 8 | data[at - 1], at + 8
+            if kind not in KNOWN:
+                plain[at - 2:at] = _OPAQUE
+            elif kind in (PTR, SRV):
+                labels += _count_labels(data, start + (_SRV_TARGET if kind == SRV else 0))
+            start += data[at + 6] << 8 | data[at + 7]
+        if labels > labels_max:
+            raise WireError("bad mdns packet", "too many labels")
     return bytes(plain), top_bits
+
+
+def _count_labels(data: bytes, at: int) -> int:
+    """Of a name, pointers too, until the first mistake: that, dnspython finds as well."""
+    count, before = 0, at
+    while at + 1 < len(data) and data[at] and count <= len(data):
+        count += 1
+        if data[at] <= LABEL_BYTES_MAX:
+            at += 1 + data[at]
+            continue
+        target = (data[at] & ~_POINTER) << 8 | data[at + 1]
+        if target >= before:
+            break
+        at = before = target
+    return count
 
 
 def _class_offsets(data: bytes | bytearray, questions: int, records: int) -> Iterator[int]:

@@ -17,6 +17,7 @@ RETRY_PAUSE_S = (2.0, 60.0)         # after a join that did not help, doubling
 NEWCOMER_DELAY_S = (1.0, 30.0)      # a newcomer joins us by itself; if not, one of us should try, not all at once
 NEWCOMER_DELAY_EACH_S = 0.1         # of the others: over so long the tries of all are spread, up to the limit above
 PEERS_MAX = 2048
+FULL_PAUSE_S = 1.0                  # between looks for room where there was none
 PEER_INTERFACES_MAX = 8
 TTL_MAX_S = 4500
 
@@ -55,6 +56,7 @@ class Peers:
         self._joining: list[Peer] = []
         self._not_before = -inf                 # the next join
         self._first_try = inf                   # of all peers, or earlier
+        self._full_until = -inf                 # there is no room for more
 
     def found(self, name: str, address: Address, ttl: int, source: str, interface: str, now: float) -> bool:
         """It says that it is there. False if there is no room for it."""
@@ -106,6 +108,7 @@ class Peers:
     def join_done(self, now: float) -> None:
         """Well or not: whether it helped is seen by the members when the next try is due."""
         tried, self._joining = self._joining, []
+        self._full_until = -inf
         shortest, longest = RETRY_PAUSE_S
         for peer in tried:
             self._try_at(peer, now + min(longest, shortest * 2 ** peer.failures) * self._rng.uniform(0.8, 1.2))
@@ -124,10 +127,13 @@ class Peers:
         return shortest + self._rng.random() * min(longest, NEWCOMER_DELAY_EACH_S * others)
 
     def _make_room(self, now: float) -> bool:
-        """Forget one that could not be joined, of these the one that was not heard of for longest."""
-        failed = [peer for peer in self.listed(now) if peer.failures]
-        if failed:
-            self._drop([min(failed, key=lambda peer: peer.heard)])
+        """Forget those that could not be joined: half of them, those that were not heard of for longest."""
+        if now < self._full_until:
+            return False
+        failed = sorted((peer for peer in self.listed(now) if peer.failures), key=lambda peer: peer.heard)
+        self._drop(failed[:(len(failed) + 1) // 2])
+        if len(self._peers) >= PEERS_MAX:
+            self._full_until = now + FULL_PAUSE_S
         return len(self._peers) < PEERS_MAX
 
     def _drop(self, peers: list[Peer]) -> None:

@@ -329,6 +329,14 @@ def test_a_flood_is_looked_into_up_to_a_limit():
     assert len(host.machine.peers.listed(0.0)) == 300 and host.counters["mdns packet dropped"] == 700
 
 
+def test_large_packets_count_as_several():
+    host = Host()
+    large = packet(node().place, *[replace(node().server, port=port) for port in range(1, 101)])
+    for _ in range(500):
+        host.hear(large)
+    assert host.counters["mdns packet dropped"] == 500 - 300 // (1 + len(large) // 256) > 400
+
+
 SEEDS = [other(2), SERF_ASKS, node().goodbye(), packet(node().pointer)]
 
 

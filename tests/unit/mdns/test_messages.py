@@ -87,13 +87,20 @@ def test_what_is_written_is_read_again(packet):
     for record in read.records:
         if record.type == AAAA:     # dnspython writes mapped addresses in another way
             assert IPv6Address(record.host)
-    assert (read.id, read.response, read.questions) == (packet.id, packet.response, packet.questions)
+    assert (read.id, read.response) == (packet.id, packet.response)
+    assert [(lower(one.name), one.type, one.unicast) for one in read.questions] == [
+        (lower(one.name), one.type, one.unicast) for one in packet.questions]
     assert [normal(record) for record in read.records] == [normal(record) for record in packet.records]
 
 
 def normal(record: Record) -> Record:
+    """dnspython makes one name of two that differ in case, as DNS does; ours never differ only so."""
     host = IPv6Address(record.host).exploded if record.type == AAAA else record.host
-    return Record(record.name, record.type, record.ttl, record.target, record.port, host, record.strings)
+    return Record(lower(record.name), record.type, record.ttl, lower(record.target), record.port, host, record.strings)
+
+
+def lower(name: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    return tuple(label.lower() for label in name)
 
 
 def test_the_top_bit_of_the_class_is_written_and_never_in_the_way():
@@ -144,6 +151,34 @@ QUERY = encode(Packet(questions=[Question(SERVICE, PTR)]))
 def test_what_is_no_mdns_packet_is_refused(data):
     with pytest.raises(WireError):
         decode(data)
+
+
+LONG = b"\x01a" * 115 + b"\x09_serf_app\0"
+AGAIN = b"\xc0\x0c\0\x0c\0\1\0\0\0\x78\0\x02\xc0\x0c"      # a PTR record, both names a pointer to the first name
+
+
+def test_names_that_would_take_long_to_read_are_not_read():
+    """256 records with two names of 116 labels each, in 4 kB, would take half a second."""
+    head = bytes((0, 0, 0x84, 0, 0, 0, 1, 0, 0, 0, 0, 0)) + LONG + AGAIN[2:]
+    with pytest.raises(WireError, match="too many labels"):
+        decode(head + 255 * AGAIN)
+    assert len(decode(head[:6] + b"\0\1" + head[8:]).records) == 1
+
+
+def test_a_long_way_from_pointer_to_pointer_is_not_gone():
+    chain = b"\x09_serf_app\0" + b"".join((0xC000 | at).to_bytes(2, "big") for at in (23, *range(34, 2000, 2)))
+    txt = b"\0\0\x10\0\1\0\0\0\1" + len(chain).to_bytes(2, "big") + chain
+    end = (0xC000 | 12 + len(txt) - 2).to_bytes(2, "big")
+    pointer = end + b"\0\x0c\0\1\0\0\0\x78\0\x02" + end
+    with pytest.raises(WireError, match="too many labels"):
+        decode(bytes((0, 0, 0x84, 0, 0, 0, 0, 4, 0, 0, 0, 0)) + txt + 3 * pointer)
+
+
+def test_nobody_looks_inside_records_of_other_types():
+    good = encode(Packet(records=[Record(SERVICE, A, 9, host="192.0.2.1")]))[12:]
+    nsec = good[:-14] + b"\0\x2f\x80\1\0\0\0\x78\0\x01\xff"      # what is inside makes no sense
+    assert [one.host for one in decode(bytes((0, 0, 0x84, 0, 0, 0, 0, 2, 0, 0, 0, 0)) + nsec + good).records] == [
+        "192.0.2.1"]
 
 
 @pytest.mark.parametrize("name", [b"\xc0\x0c", b"\x80\x0c", b"\xc0\xff", b"\x01a\xc0\x0c"])

@@ -156,7 +156,16 @@ def test_the_table_is_bounded_and_gives_room_for_those_that_failed_longest_ago()
     world.peers.join_done(1.0)
     assert world.hear(BEA) == [True]
     known = {peer.address for peer in world.peers.listed(2.0)}
-    assert len(known) == PEERS_MAX and BEA in known and len(known & set(tried)) == len(tried) - 1
+    assert BEA in known and len(known & set(tried)) == len(tried) // 2 and len(known) > PEERS_MAX - 3
+
+
+def test_a_full_table_is_not_searched_for_room_again_and_again(monkeypatch):
+    world, searched = World(), []
+    world.hear(*[(f"10.0.{number >> 8}.{number & 255}", 7946) for number in range(PEERS_MAX)])
+    listed = Peers.listed
+    monkeypatch.setattr(Peers, "listed", lambda peers, now: searched.append(now) or listed(peers, now))
+    others = [(f"10.1.{number >> 8}.{number & 255}", 7946) for number in range(1000)]
+    assert not any(world.hear(*others)) and len(searched) == 1
 
 
 def test_a_time_to_live_is_believed_up_to_a_limit():
