@@ -15,7 +15,7 @@ from __future__ import annotations
 
 # The C half of `socket`: the rest (enums, selectors) takes 5 ms to import, a third of what `gossipctl members` has.
 import _socket
-from time import monotonic
+from time import monotonic, sleep
 
 from gossipd import clientcalls as calls
 from gossipd.clientcalls import (
@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 READ_BYTES = 1 << 16
+RETRY_S = 0.02
 
 
 class Client:
@@ -275,15 +276,24 @@ class Client:
         if calls.is_strangers(self.address):
             raise Unreachable(f"{self.address}: no such directory, or not this user's own")
         connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        connection.settimeout(self._time_left())
-        connection.connect(self.address)
-        return connection
+        while True:
+            connection.settimeout(self._time_left())
+            try:
+                connection.connect(self.address)
+                return connection
+            except BlockingIOError:     # more clients wait than the socket's queue takes
+                if self._deadline is not None and monotonic() >= self._deadline:
+                    raise TimeoutError from None
+                sleep(RETRY_S)
 
     def _connect_tcp(self) -> _socket.socket:
         host, port = calls.host_and_port(self.address)
         failure = OSError("no address")
         # As bytes: for text, Python would load its IDNA tables (7 ms) even if there is nothing to encode.
-        name = host.encode("ascii" if host.isascii() else "idna")
+        try:
+            name = host.encode("ascii" if host.isascii() else "idna")
+        except UnicodeError:
+            raise OSError(f"{host!r} is no name of a host") from None
         found = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM)
         for family, kind, protocol, _, where in found:
             connection = _socket.socket(family, kind, protocol)

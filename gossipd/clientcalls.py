@@ -71,7 +71,7 @@ def is_strangers(path: str) -> bool:
 def host_and_port(address: str) -> tuple[str, int]:
     """Raises Unreachable."""
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
+    if not (colon and port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 1 << 16):
         raise Unreachable(f"{address}: expected HOST:PORT, or a path")
     return host.strip("[]"), int(port)
 

@@ -126,6 +126,26 @@ def test_a_port_that_is_no_number_is_unreachable():
             Client(address)
 
 
+@pytest.mark.parametrize("address", [
+    "127.0.0.1:\u00b2", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:" + "9" * 5000, "\udcff:1", "\u00e9..:1",
+    "\u00e9" * 100 + ":1"])
+def test_an_address_that_is_none_is_unreachable(address):
+    with pytest.raises(Unreachable):
+        Client(address)
+
+
+def test_a_socket_whose_queue_is_full_is_waited_for(tmp_path):
+    path = str(tmp_path / "full.sock")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+        listener.bind(path)
+        listener.listen(0)
+        first.connect(path)
+        with pytest.raises(TimedOut):
+            Client(path, timeout_s=0.1)
+        threading.Timer(0.1, listener.accept).start()
+        Client(path, timeout_s=10.0).close()
+
+
 def test_a_socket_in_a_directory_of_somebody_else_is_not_trusted(monkeypatch):
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr("gossipd.paths.SYSTEM_SOCKET", "/nowhere")
