@@ -112,11 +112,19 @@ def split_address(address: str) -> tuple[str, int]:
         wrong = "too many colons in address"
     if wrong:
         raise NotConnected(f"dial tcp: address {address}: {wrong}")
-    if not (port.isascii() and port.isdigit()):
-        raise NotConnected(f"dial tcp: address tcp/{port}: unknown port")
-    if int(port) > PORT_MAX:
-        raise NotConnected(f"dial tcp: address {port}: invalid port")
-    return host.strip("[]"), int(port)
+    return host.strip("[]"), _port(port)
+
+
+def _port(text: str) -> int:
+    """Of a number, the name of a service, or nothing, which is 0. Raises NotConnected."""
+    if not (text.isascii() and text.isdigit()):
+        try:
+            return _socket.getservbyname(text, "tcp") if text else 0
+        except OSError:
+            raise NotConnected(f"dial tcp: address tcp/{text}: unknown port") from None
+    if int(text) > PORT_MAX:
+        raise NotConnected(f"dial tcp: address {text}: invalid port")
+    return int(text)
 
 
 def _look_up(host: str, port: int) -> list[tuple[int, Any]]:

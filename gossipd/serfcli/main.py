@@ -57,12 +57,12 @@ def _main(argv: list[str]) -> int:
     if command not in ABOUT:
         complain(overview() + "\n")
         return EXIT_OK if help_wanted and not command else EXIT_UNKNOWN
-    if any(word and word not in _HELP for word in argv[:at]):
-        complain("Flags of a command go behind its name.\n\n" + usage(command))
-        return EXIT_FAILED
     if help_wanted:
         complain(usage(command))
         return EXIT_OK
+    if any(word and word not in _HELP for word in argv[:at]):
+        complain("Flags of a command go behind its name.\n\n" + usage(command))
+        return EXIT_FAILED
     return _run(command, argv[at + 1:])
 
 

@@ -279,13 +279,13 @@ def check_rpc(wanted: Wanted) -> str:
     """The address for clients. RPC may do anything: unlike Serf we want a key where others could reach it."""
     failed = "Error starting RPC listener: "
     try:
-        host, _ = split_address(wanted.rpc_addr)
+        host, port = split_address(wanted.rpc_addr)
     except NotConnected as error:
         raise Refused(failed + str(error).replace("dial tcp", "listen tcp", 1)) from None
     if not (is_loopback(host) or wanted.text("rpc_auth")):
         raise Refused(f"{failed}{wanted.rpc_addr} can be reached from outside: set rpc_auth in a configuration file, "
                       "or use a loopback address")
-    return wanted.rpc_addr
+    return format_address((host, port))
 
 
 def unsupported(wanted: Wanted) -> list[str]:

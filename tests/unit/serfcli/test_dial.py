@@ -16,9 +16,14 @@ def failure(address: str) -> str:
 
 @pytest.mark.parametrize("address, parts", [
     ("127.0.0.1:7373", ("127.0.0.1", 7373)), ("[::1]:1", ("::1", 1)), (":7379", ("", 7379)),
-    ("a.b:65535", ("a.b", 65535))])
+    ("a.b:65535", ("a.b", 65535)), ("127.0.0.1:", ("127.0.0.1", 0))])
 def test_an_address_is_host_and_port(address, parts):
     assert split_address(address) == parts
+
+
+def test_a_port_may_be_the_name_of_a_service(monkeypatch):
+    monkeypatch.setattr("_socket.getservbyname", lambda *what: {("http", "tcp"): 80}[what])
+    assert split_address("127.0.0.1:http") == ("127.0.0.1", 80)
 
 
 @pytest.mark.parametrize("address, text", [
