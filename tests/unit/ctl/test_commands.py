@@ -293,6 +293,12 @@ def test_without_any_word_the_users_own_socket_is_tried(ctl, monkeypatch, tmp_pa
     assert f"{tmp_path}/gossipd/rpc.sock" in ctl("members")[2]
 
 
+def test_an_answer_that_is_nonsense_is_one_line_and_no_traceback(ctl, daemon):
+    daemon.backend.stats = lambda: {"agent": 7}
+    assert ctl("info") == (1, "", "gossipctl: unexpected: AttributeError: 'int' object has no attribute 'items'\n")
+    assert json.loads(ctl("info", "-o", "json")[2])["exit_status"] == 1
+
+
 # --- keys ---
 
 def test_a_key_is_asked_for_and_checked(ctl, tmp_path, monkeypatch):
