@@ -7,6 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+from _signal import (  # type: ignore[import-not-found]     # the C half of `signal`: the rest brings enum, 5 ms
+    SIG_DFL,
+    SIGINT,
+    SIGPIPE,
+    default_int_handler,
+    getsignal,
+    signal,
+)
 
 from gossipd.client import ClientError
 from gossipd.serfcli.dial import NotConnected, connect
@@ -28,8 +36,6 @@ _HELP = ("-h", "-help", "--help")
 
 def run() -> None:
     """The program. Everything is written by then, and taking the interpreter apart would cost 2 ms."""
-    from _signal import SIG_DFL, SIGPIPE, signal  # type: ignore[import-not-found]   # `signal` brings enum, 5 ms
-
     signal(SIGPIPE, SIG_DFL)        # as programs in Go: silently, when nobody reads
     code = main(sys.argv[1:])
     sys.stdout.flush()
@@ -39,6 +45,12 @@ def run() -> None:
 
 def main(argv: list[str]) -> int:
     """The exit code."""
+    if sys.stdout is None:      # closed: a Go program does not mind
+        sys.stdout = open(os.devnull, "w")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")
+    if getsignal(SIGINT) == SIG_DFL:        # the launcher's: its first lines are interrupted without a traceback
+        signal(SIGINT, default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="surrogateescape")      # type: ignore[union-attr]
     try:

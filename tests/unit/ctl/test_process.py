@@ -12,6 +12,7 @@ import pytest
 
 from gossipd.events import UserEvent
 
+SERF = Path(__file__).resolve().parents[3] / "packaging" / "bin" / "serf"
 LAUNCHER = Path(__file__).resolve().parents[3] / "packaging" / "bin" / "gossipctl"
 EVENT = UserEvent("deploy", b"x" * 50, 1, True)
 
@@ -78,7 +79,7 @@ def test_closed_and_full_standard_files_are_no_traceback(daemon, line, code, sai
 LATE = """
 import os, signal, sys
 def interrupt(event, about):
-    if event == "import" and about[0] == "gossipd.ctl.table":
+    if event == "import" and about[0] in ("gossipd.ctl.table", "gossipd.serfcli.table"):
         os.kill(os.getpid(), signal.SIGINT)
 sys.addaudithook(interrupt)
 sys.argv[:] = sys.argv[1:]
@@ -86,10 +87,18 @@ exec(compile(open(sys.argv[0]).read(), sys.argv[0], "exec"), {"__name__": "__mai
 """
 
 
-def test_an_interrupt_while_it_starts_is_no_traceback(daemon):
-    command = [sys.executable, "-I", "-c", LATE, str(LAUNCHER), "members", "--rpc-socket", daemon.path]
+@pytest.mark.parametrize("launcher", [LAUNCHER, SERF], ids=lambda launcher: launcher.name)
+def test_an_interrupt_while_it_starts_is_no_traceback(launcher):
+    command = [sys.executable, "-I", "-c", LATE, str(launcher), "keygen"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_serf_does_not_mind_closed_standard_files(closed):
+    done = subprocess.run(["/bin/sh", "-c", f"exec {sys.executable} -I {SERF} keygen {closed}"], capture_output=True,
+                          text=True, timeout=10)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_interrupt_that_is_ignored_from_the_beginning_stays_so(daemon):
