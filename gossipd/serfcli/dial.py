@@ -117,12 +117,12 @@ def split_address(address: str) -> tuple[str, int]:
 
 def _port(text: str) -> int:
     """Of a number, the name of a service, or nothing, which is 0. Raises NotConnected."""
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text[text.startswith(("+", "-")):].isdigit()):
         try:
             return _socket.getservbyname(text, "tcp") if text else 0
         except OSError:
             raise NotConnected(f"dial tcp: address tcp/{text}: unknown port") from None
-    if int(text) > PORT_MAX:
+    if not 0 <= int(text) <= PORT_MAX:
         raise NotConnected(f"dial tcp: address {text}: invalid port")
     return int(text)
 

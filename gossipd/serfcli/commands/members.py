@@ -16,10 +16,10 @@ DEPRECATED_ROLE = "Deprecation warning: 'Role' has been replaced with 'Tags'"
 
 
 def run_members(flags: Flags, connect: Callable[[], SerfClient]) -> int:
-    tags = tag_expressions(flags)
-    if flags.text("role"):
+    role = {"role": flags.text("role")} if flags.text("role") else {}
+    if role:
         say(DEPRECATED_ROLE)
-        tags["role"] = flags.text("role")
+    tags = tag_expressions(flags) | role
     try:
         with connect() as client:
             members = client.members(status=flags.text("status"), name=flags.text("name"), tags=tags)

@@ -32,8 +32,9 @@ Troubleshooting tips:
 
 
 def run_query(flags: Flags, connect: Callable[[], SerfClient]) -> int:
+    tags = tag_expressions(flags)
     name, payload = name_and_payload(flags, "A query")
-    relay_factor, tags = flags.whole("relay-factor"), tag_expressions(flags)
+    relay_factor = flags.whole("relay-factor")
     if not 0 <= relay_factor <= RELAY_FACTOR_MAX:
         raise Failed(f"Relay factor must be between 0 and {RELAY_FACTOR_MAX}")
     ack, format = not flags.switch("no-ack"), flags.given.get("format", "text")

@@ -16,7 +16,7 @@ def failure(address: str) -> str:
 
 @pytest.mark.parametrize("address, parts", [
     ("127.0.0.1:7373", ("127.0.0.1", 7373)), ("[::1]:1", ("::1", 1)), (":7379", ("", 7379)),
-    ("a.b:65535", ("a.b", 65535)), ("127.0.0.1:", ("127.0.0.1", 0))])
+    ("a.b:65535", ("a.b", 65535)), ("127.0.0.1:", ("127.0.0.1", 0)), ("a:+1", ("a", 1))])
 def test_an_address_is_host_and_port(address, parts):
     assert split_address(address) == parts
 
@@ -34,6 +34,7 @@ def test_a_port_may_be_the_name_of_a_service(monkeypatch):
     ("[::1", "dial tcp: address [::1: missing ']' in address"),
     ("::1:7399", "dial tcp: address ::1:7399: too many colons in address"),
     ("127.0.0.1:99999", "dial tcp: address 99999: invalid port"),
+    ("127.0.0.1:-1", "dial tcp: address -1: invalid port"),
     ("127.0.0.1:x", "dial tcp: address tcp/x: unknown port"),
 ])
 def test_what_is_wrong_with_an_address(address, text):

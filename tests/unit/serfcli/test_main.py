@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
+
 import pytest
 
+from gossipd.serfcli.commands.members import DEPRECATED_ROLE
 from gossipd.serfcli.main import main
 
 
@@ -17,3 +22,23 @@ from gossipd.serfcli.main import main
 def test_help_is_given_wherever_it_is_asked_for(argv, code, begin, capfd):
     assert main(argv) == code
     assert capfd.readouterr().err.startswith(begin)
+
+
+@pytest.mark.parametrize("argv, said", [
+    (["query", "-tag=bad"], ["Error: Invalid tag: 'bad'"]),
+    (["members", "-role=x", "-tag=bad"], [DEPRECATED_ROLE, "Error: Invalid tag: 'bad'"]),
+])
+def test_of_several_mistakes_the_one_is_told_that_serf_tells(argv, said, capfd):
+    assert main(argv) == 1
+    assert capfd.readouterr().out.splitlines() == said
+
+
+def test_an_address_for_clients_that_is_taken_is_told_in_gos_words():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        run = [sys.executable, "-m", "gossipd.serfcli", "agent", "-bind=127.0.0.1:0", f"-rpc-addr={address}"]
+        done = subprocess.run(run, capture_output=True, text=True, timeout=30)
+    assert done.stdout.splitlines()[-1] == (
+        f"==> Error starting RPC listener: listen tcp {address}: bind: address already in use")
+    assert done.returncode == 1
