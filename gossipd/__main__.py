@@ -29,7 +29,7 @@ def _main() -> int:
     try:
         return run_gossipd(decided=interrupts.decided)
     finally:
-        interrupts.done()
+        interrupts.decided()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from types import FrameType
 
@@ -16,31 +17,31 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """One for a program. Between `hold` and `done` somebody else may handle signals, if he restores what he found."""
+    """One for a program. Between `hold` and `decided` somebody else may handle signals."""
 
     def __init__(self, numbers: Sequence[signal.Signals] = NUMBERS) -> None:
         self._numbers = numbers
-        self._decided = False
 
     def hold(self) -> None:
         """From here on a signal ends the program at once and silently. One that our parent ignores stays ignored."""
         for number in self._numbers:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._handle)
+                signal.signal(number, _end)
 
     def decided(self) -> None:
-        """From here on signals mean nothing."""
-        self._decided = True
-
-    def done(self) -> None:
-        """The same for the interpreter's own end, which would bring the defaults back in place of our handlers."""
-        self._decided = True
-        # a signal that came in between would be told as an error of Python's
+        """From here on signals mean nothing: not to Python's functions, which the interpreter takes out before it ends,
+        nor to the event loop, which closes what it is woken by before it tells Python."""
+        sys.unraisablehook = _tell
         signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)
         for number in self._numbers:
             signal.signal(number, signal.SIG_IGN)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if not self._decided:
-            os._exit(EXIT_INTERRUPTED)
 
+def _end(number: int, frame: FrameType | None) -> None:
+    os._exit(EXIT_INTERRUPTED)
+
+
+def _tell(trouble: sys.UnraisableHookArgs) -> None:
+    """But not of a signal that a thread got just before it was ignored."""
+    if not isinstance(trouble.exc_value, OSError):
+        sys.__unraisablehook__(trouble)

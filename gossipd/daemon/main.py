@@ -19,10 +19,10 @@ EXIT_CONFIG = 78       # sysexits.h; service managers are told not to try again
 FILES_WANTED = 4096
 
 
-def main(argv: Sequence[str] | None = None, decided: Callable[[], None] = lambda: None) -> int:
+def main(argv: Sequence[str] | None = None, decided: Callable[[], None] | None = None) -> int:
     """The exit code: 0 after a graceful leave, 78 for bad settings, 2 for bad flags (SystemExit), else 1.
 
-    `decided` is called once it is certain, before signals are left to whoever handled them before.
+    `decided` is called once it is certain: signals mean nothing from then on.
     """
     open_standard_files()
     gc.disable()        # start-up makes no garbage worth looking for, and looking costs 3 ms
@@ -62,12 +62,12 @@ def check(config: Config) -> None:
     try:
         encode_tags(serf.tags, serf.protocol)
     except CommandError as error:
-        raise ConfigError(error.full) from None
+        raise ConfigError(f"{config.node.tags_file or 'node.tags'}: {error.full}") from None
     if config.encryption.keyring_file:
         read_keyring(config.encryption.keyring_file)
 
 
-def run(config: Config, decided: Callable[[], None]) -> int:
+def run(config: Config, decided: Callable[[], None] | None) -> int:
     import logging
 
     import trio

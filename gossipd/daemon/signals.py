@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 
 import trio
 
@@ -16,24 +17,62 @@ from gossipd.errors import CommandError
 log = logging.getLogger("gossipd.signals")
 
 
-Signals = AsyncIterator[int]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Those that mean something to us."""
 
 
+class Signals:
+    """An async iterator over signals; several of the same number that wait are one.
+
+    Unlike trio's receiver it does next to nothing for a signal that waits already: a handler is interrupted by the next
+    signal, and in a hail of them one that takes its time is called within itself until the stack is full.
+    """
+
+    def __init__(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        self._waiting: list[int] = []
+        self._news = trio.Event()
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        if number not in self._waiting:
+            self._waiting.append(number)
+            self._token.run_sync_soon(self._wake)
+
+    def _wake(self) -> None:
+        self._news.set()
+
+    def __aiter__(self) -> Signals:
+        return self
+
+    async def __anext__(self) -> int:
+        while not self._waiting:
+            self._news = trio.Event()
+            await self._news.wait()
+        await trio.lowlevel.checkpoint()
+        return self._waiting.pop(0)
+
+
 @contextmanager
 def catch_signals(
-    numbers: Sequence[signal.Signals] = SIGNALS, decided: Callable[[], None] = lambda: None
+    numbers: Sequence[signal.Signals] = SIGNALS, decided: Callable[[], None] | None = None
 ) -> Iterator[Signals]:
-    """They wait until `run_signals` asks for them; those that nobody asked for go back to whoever handled them before,
-    after a call of `decided`. Children can be waited for, even if our parent ignored theirs."""
+    """They wait until `run_signals` asks for them. In the end `decided` sees to it that they mean nothing any more;
+    without it, whoever handled them before gets what comes.
+
+    Children can be waited for, even if our parent ignored theirs.
+    """
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    with trio.open_signal_receiver(*numbers) as signals:
-        try:
-            yield signals
-        finally:
+    signals = Signals()
+    before = {number: signal.signal(number, signals.handle) for number in numbers}
+    try:
+        yield signals
+    finally:
+        if decided is not None:
             decided()
+        else:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 async def run_signals(engine: Engine, signals: Signals, leave: LeaveSection) -> None:

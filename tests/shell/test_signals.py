@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import Any
 
 import pytest
@@ -66,16 +67,42 @@ async def test_children_can_be_waited_for_though_our_parent_ignored_its_own():
 
 
 @in_real_time
-async def test_signals_that_nobody_asked_for_are_given_back_once_it_is_decided():
+async def test_whoever_handled_signals_before_does_so_again_unless_it_is_decided():
     told: list[str] = []
-    before = signal.signal(TERM, lambda number, frame: told.append("TERM"))
+    before = signal.signal(TERM, lambda number, frame: told.append("before"))
     try:
-        with catch_signals(decided=lambda: told.append("decided")):
+        with catch_signals():
             os.kill(os.getpid(), TERM)
             await trio.testing.wait_all_tasks_blocked()
+        os.kill(os.getpid(), TERM)
+        with catch_signals(decided=lambda: told.append("decided")):
+            pass
+        os.kill(os.getpid(), TERM)
+        assert told == ["before", "decided"]
     finally:
         signal.signal(TERM, before)
-    assert told == ["decided", "TERM"]
+        for number in (INT, HUP):
+            signal.signal(number, signal.default_int_handler if number == INT else signal.SIG_DFL)
+
+
+@in_real_time
+async def test_a_signal_that_waits_already_costs_nothing_more_and_one_that_was_heard_is_heard_again():
+    with catch_signals() as signals:
+        heard = []
+        for _ in range(2):
+            for number in (TERM, INT, TERM, TERM):
+                os.kill(os.getpid(), number)
+            with trio.move_on_after(0.05):
+                async for number in signals:
+                    heard.append(number)
+        assert heard == [TERM, INT] * 2
+        frames = []
+        signals._token = None   # nobody needs to be woken for a signal that waits
+        signals._waiting.append(TERM)
+        sys.setprofile(lambda frame, event, argument: frames.append(event))
+        signals.handle(TERM, None)
+        sys.setprofile(None)
+        assert frames.count("call") == 1
 
 
 def test_a_leave_that_is_completed_exits_with_0():

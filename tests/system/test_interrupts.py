@@ -54,10 +54,11 @@ def hail(command: list[str], log: Path, rng: Random) -> tuple[int, str]:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.0005)
         time.sleep(rng.choice((0.1, 1.0)) * rng.random() * UP_S)
+        pause_s = rng.choice((0.0, PAUSE_S))
         number = rng.choice((signal.SIGINT, signal.SIGTERM))
         while process.poll() is None and time.monotonic() < deadline:
             process.send_signal(number)
-            time.sleep(rng.random() * PAUSE_S)
+            time.sleep(rng.random() * pause_s)
             number = rng.choice((signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     return process.returncode, log.read_text()
 
