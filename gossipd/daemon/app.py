@@ -102,7 +102,7 @@ def make_node(config: Config, sockets: Sockets, snapshot: LineFile | None, keyri
 
 
 async def run(
-    config: Config, ring: LogRing | None = None, face: Face | None = None, decided: Callable[[], None] = lambda: None
+    config: Config, ring: LogRing | None = None, face: Face | None = None, decided: Callable[[], None] | None = None
 ) -> int:
     """The exit code. Raises GossipdError if it cannot start. `ring` is what RPC clients see of the log. `decided` is
     called when nothing can change the outcome any more, signals included."""
