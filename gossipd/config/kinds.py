@@ -10,6 +10,7 @@ from gossipd.addresses import parse_address
 from gossipd.config.hosts import unreachable, wrong_with_host
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+DURATION_MAX_S = float(1 << 63) / 1e9       # in Go nanoseconds in a signed 64-bit number
 _STEP = r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)"
 
 
@@ -273,7 +274,7 @@ def read_duration(value: object) -> float | None:
         return None
     if isinstance(value, int | float):
         seconds = float(value)
-        return seconds if abs(seconds) < 1e9 else None      # no infinity, no nan, nothing beyond decades
+        return seconds if abs(seconds) < DURATION_MAX_S else None       # no infinity, no nan
     if not isinstance(value, str):
         return None
     sign, digits = (-1.0, value[1:]) if value.startswith("-") else (1.0, value.removeprefix("+"))
@@ -282,7 +283,7 @@ def read_duration(value: object) -> float | None:
     if not re.fullmatch(f"(?:{_STEP})+", digits, re.ASCII):
         return None
     seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(_STEP, digits, re.ASCII))
-    return sign * round(seconds, 9) if seconds < 1e9 else None
+    return sign * round(seconds, 9) if seconds < DURATION_MAX_S else None
 
 
 def show_duration(seconds: float) -> str:

@@ -22,6 +22,8 @@ from gossipd.daemon.rpc import CLIENTS_MAX
 from tests.support.require import ROOT
 
 COMMAND = [sys.executable, "-m", "gossipd"]
+READ_S = 3.0            # from exec to the end, on a machine that has other things to do
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -119,3 +121,54 @@ def test_enough_file_descriptors_are_allowed_for_every_limit_at_once(gossipd, tm
         soft, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
         process.terminate()
     assert soft >= STREAMS_MAX + CLIENTS_MAX + SYNCS_MAX + TCP_PINGS_MAX + JOINS_MAX + 50
+
+
+# what a path may lead to
+
+def a_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def one_of_a_gigabyte(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+
+
+NO_FILES = {
+    "device": a_device, "pipe": os.mkfifo, "gigabyte": one_of_a_gigabyte, "NUL": lambda path: path.write_bytes(b"\0"),
+    "mark": lambda path: path.write_bytes(b"\xef\xbb\xbf{}"), "UTF-16": lambda path: path.write_bytes(b"\xff\xfe[\0"),
+    "directory": lambda path: (path / path.name).mkdir(parents=True),
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), [
+    (kind, name) for kind in NO_FILES for name in ("x.toml", "x.json", "keyring", "tags")
+    if (kind, name) != ("directory", "x.json")])        # Serf passes over directories in directories, and so do we
+def test_a_file_that_is_none_is_one_line_with_its_name_and_the_exit_code_of_bad_settings(tmp_path, kind, name):
+    path = tmp_path / name
+    NO_FILES[kind](path)
+    flags = ["--config", str(path)]
+    if name in ("keyring", "tags"):
+        setting = f"encryption.keyring_file = '{path}'" if name == "keyring" else f"node.tags_file = '{path}'"
+        (tmp_path / "settings.toml").write_text(f"{setting}\n")
+        flags = ["--config", str(tmp_path / "settings.toml")]
+    began = time.monotonic()
+    done = subprocess.run([*COMMAND, *flags], cwd=ROOT, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout) == (EXIT_CONFIG, "") and time.monotonic() - began < READ_S
+    assert done.stderr.startswith(f"gossipd: {path}") and done.stderr.count("\n") == 1
+
+
+def test_a_file_that_may_not_be_read_is_told(tmp_path, capsys):
+    path = tmp_path / "gossipd.toml"
+    path.write_text("")
+    assert main(["--check", "--config", str(path)]) == 0        # everything is imported now
+    capsys.readouterr()
+    path.chmod(0)
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(NOBODY)
+    try:
+        assert main(["--check", "--config", str(path)]) == EXIT_CONFIG
+    finally:
+        os.seteuid(before)
+    assert capsys.readouterr().err == f"gossipd: {path}: Permission denied\n"
