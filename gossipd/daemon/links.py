@@ -113,13 +113,13 @@ def open_group(place: Place) -> socket.socket:
     """Hears what is sent to the group on this link, and sends from port 5353. Raises OSError.
 
     It is bound to the group's address, not to any: so packets for this host's port 5353 stay with the programs that
-    wait for them (avahi, systemd-resolved).
+    wait for them (avahi, systemd-resolved). SO_REUSEADDR is all that it takes to share the port. With SO_REUSEPORT,
+    Linux since 6.6 gives a packet for the group to any one of the sockets, of whatever link.
     """
     sock = socket.socket(_family(place), socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         _send_on(sock, place)
         if place.link.v6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, HOPS)

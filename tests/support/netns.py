@@ -73,6 +73,22 @@ class Network:
         host.run("ip", "link", "set", "eth0", "up")
         return host
 
+    def second_network(self, interface: str, network: str) -> None:
+        """One more interface for every host, on a bridge of its own; of the network 10.48.0, host 2 is 10.48.0.2."""
+        self._bridge.run("ip", "link", "add", f"br-{interface}", "type", "bridge")
+        self._bridge.run("ip", "link", "set", f"br-{interface}", "up")
+        for number, host in enumerate(self._hosts.values(), 1):
+            there, port = f"/proc/{os.getpid()}/fd/{host.fd}", f"{interface}-{number}"
+            self._bridge.run("ip", "link", "add", port, "type", "veth", "peer", "name", interface, "netns", there)
+            self._bridge.run("ip", "link", "set", port, "master", f"br-{interface}", "up")
+            host.run("ip", "addr", "add", f"{network}.{number}/24", "dev", interface)
+            host.run("ip", "link", "set", interface, "up")
+
+    def remove_network(self, interface: str) -> None:
+        for host in self._hosts.values():
+            host.run("ip", "link", "del", interface)
+        self._bridge.run("ip", "link", "del", f"br-{interface}")
+
     def __getitem__(self, name: str) -> Namespace:
         return self._hosts[name]
 
