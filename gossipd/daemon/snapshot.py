@@ -145,6 +145,7 @@ class Recorder:
                           self._config.snapshot_recovery_s)
                 self._count("snapshot failures")
             self._unwritable = True
+            self._incomplete |= isinstance(error, FileNotFoundError)    # the next append would begin a new file
             return
         self._written(count)
 

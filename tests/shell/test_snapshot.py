@@ -392,6 +392,20 @@ async def test_a_compaction_repairs_what_an_append_cannot(tmp_path):
 
 
 @in_real_time
+async def test_a_file_that_was_removed_is_made_anew_with_everything_even_if_that_fails_at_first(tmp_path, caplog):
+    daemon = Daemon(tmp_path)
+    async with daemon.running():
+        daemon.joins("a")
+        await daemon.until(lambda: daemon.known() == ["a"])
+        daemon.file.replace_error = NO_SPACE
+        os.unlink(daemon.file.path)
+        daemon.joins("b")
+        await daemon.until(lambda: "removed or replaced" in caplog.text)
+        daemon.file.replace_error = None
+        await daemon.until(lambda: daemon.known() == ["a", "b"])
+
+
+@in_real_time
 async def test_after_more_trouble_than_fits_the_queue_the_file_is_complete_again(tmp_path):
     daemon = Daemon(tmp_path)
     daemon.file.append_error = daemon.file.replace_error = NO_SPACE
