@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from gossipd.addresses import parse_address
+from gossipd.config.hosts import unreachable
 from gossipd.config.kinds import (
     Addresses,
     AddressText,
@@ -87,7 +88,7 @@ class NetworkSection:
     """Where gossip travels."""
 
     bind: str = setting(
-        AddressText(needed=True, own=True), "0.0.0.0",
+        AddressText(needed=True), "0.0.0.0",
         f"Address of the gossip sockets, UDP and TCP. Without a port: {DEFAULT_PORT}.")
     interface: str = setting(
         InterfaceName(), "",
@@ -417,6 +418,12 @@ def contradictions(config: Config) -> list[tuple[str, str, str]]:
     if config.rpc.tcp and not config.rpc.auth_key and not is_loopback(_host(config.rpc.tcp)):
         found.append(("rpc", "tcp", "needs rpc.auth_key on an address that is not a loopback one"))
     return found
+
+
+def useless(config: Config) -> list[tuple[str, str, str]]:
+    """The same of what a daemon could run with, though to no purpose."""
+    why = unreachable(_host(config.network.bind))
+    return [("network", "bind", f"nobody can reach {why}")] if why else []
 
 
 def _host(address: str) -> str:

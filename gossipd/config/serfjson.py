@@ -11,7 +11,7 @@ from gossipd.config.advertise import WILDCARDS
 from gossipd.config.hosts import unreachable
 from gossipd.config.kinds import Addresses, read_duration, show_duration
 from gossipd.config.schema import COUNT_MAX
-from gossipd.config.source import Source, did_you_mean
+from gossipd.config.source import Source, did_you_mean, in_line
 from gossipd.config.textfile import read_text, whole_text
 from gossipd.errors import ConfigError
 from gossipd.swim.config import DEFAULT_PORT
@@ -195,7 +195,7 @@ class SerfSettings(Source):
     what is `useless`.
     """
 
-    lists_add_up = True
+    lists_add_up = may_be_useless = True
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         super().__init__({}, values.get(HANDLERS) or ())
@@ -253,7 +253,7 @@ class SerfFile(SerfSettings):
     def _where(self, name: str) -> str:
         word = f'"{name.rpartition(".")[2]}"'
         line = next((number for number, line in enumerate(self._text.splitlines(), 1) if word in line.lower()), 0)
-        return f"{self._path}:{line}: {name}" if line else f"{self._path}: {name}"
+        return f"{self._path}:{line}: {in_line(name)}" if line else f"{self._path}: {in_line(name)}"
 
 
 def _first_value(document: str, path: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ class Source:
     """
 
     specs_where = "event_handlers"
+    may_be_useless = False          # what makes no sense is a notice and not an error
     lists_add_up = False            # lists are put behind those of sources before, instead of in their place
 
     def __init__(self, values: dict[str, Any], specs: Sequence[str] = (), notices: Sequence[str] = ()) -> None:
@@ -20,7 +21,12 @@ class Source:
 
     def where(self, section: str, key: str = "", table: int = 0) -> str:
         """Of a setting, or of a section as a whole, of which it may be the nth: the beginning of an error message."""
-        return f"{section}.{key}" if key else section
+        return in_line(f"{section}.{key}" if key else section)
+
+
+def in_line(name: str) -> str:
+    """A key may hold anything, and a message must stay one line."""
+    return name if name.isprintable() else ascii(name)
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from gossipd.config.handlers import SECTION as HANDLER
 from gossipd.config.handlers import read_specs, read_tables
-from gossipd.config.schema import SETTINGS, Config, build, contradictions
+from gossipd.config.schema import SETTINGS, Config, build, contradictions, useless
 from gossipd.config.serfjson import SERFS_RPC, SerfFile
 from gossipd.config.source import Source, did_you_mean
 from gossipd.config.tagsfile import restore_tags
@@ -107,9 +108,13 @@ def merge(sources: Iterable[Source], errors: Iterable[str] = ()) -> Config:
             chosen[key] = _together(chosen.get(key), value, source.lists_add_up)
             origin[section, key] = source
     if not found:
-        config = build(values, tuple(hooks), tuple(notices))
+        config = build(values, tuple(hooks))
         for section, key, wrong in contradictions(config):
             found.append(f"{origin.get((section, key), Source({})).where(section, key)}: {wrong}")
+        for section, key, wrong in useless(config):
+            source = origin[section, key]
+            (notices if source.may_be_useless else found).append(f"{source.where(section, key)}: {wrong}")
+        config = replace(config, notices=tuple(notices))
     if found:
         raise ConfigError("\n".join(found))
     return config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from gossipd.daemon.main import EXIT_CONFIG, main
 from tests.support.processes import START_S, Agent, Lab, free_host
 from tests.support.require import ROOT, need_serf
 
+PORT, RPC_PORT = random.Random().sample(range(20_000, 30_000), 2)     # below those that the system gives away
 KEY = "AAECAwQFBgcICQoLDA0ODw=="
 SOON_S = 15.0
 RUNS = "Serf agent running!"
@@ -155,45 +157,46 @@ def test_a_file_with_every_key_starts_all_three(outcomes, tmp_path, spelled):
     (tmp_path / "keys").write_text(json.dumps([KEY]))
     for number, files in enumerate(({"tags": {"a": "b"}}, {"tags_file": str(tmp_path / "tags")})):
         values = {**EVERY_KEY, **files, "snapshot_path": str(tmp_path / f"snapshot{number}"),
-                  "bind": "127.0.0.1:17946", "rpc_addr": "127.0.0.1:17373"}
+                  "bind": f"127.0.0.1:{PORT}", "rpc_addr": f"127.0.0.1:{RPC_PORT}"}
         if number:
             del values["encrypt_key"]
             values["keyring_file"] = str(tmp_path / "keys")
         outcomes.file.write_text(json.dumps({spelled(key): value for key, value in values.items()}))
         assert RUNS in outcomes.of_serf()
         assert RUNS in outcomes.of_the_alias()
-        assert "node everything at 127.0.0.1:17946, rpc at " in outcomes.of_gossipd()
+        assert f"node everything at 127.0.0.1:{PORT}, rpc at " in outcomes.of_gossipd()
 
 
 @pytest.mark.parametrize(("values", "words"), [
     ({"interface": "lo", "bind": "127.9.9.9"}, "Interface 'lo' has no '127.9.9.9' address"),
-    ({"interface": "lo", "bind": "[::]:17946"}, "Interface 'lo' has no '::' address"),
+    ({"interface": "lo", "bind": f"[::]:{PORT}"}, "Interface 'lo' has no '::' address"),
     ({"interface": "nope0"}, "no such network interface"),
 ])
 def test_an_interface_that_does_not_fit_is_refused_by_all_three_in_the_same_words(outcomes, values, words):
     outcomes.file.write_text(json.dumps(
-        {"node_name": "x", "bind": "0.0.0.0:17946", "rpc_addr": "127.0.0.1:17373", **values}))
+        {"node_name": "x", "bind": f"0.0.0.0:{PORT}", "rpc_addr": f"127.0.0.1:{RPC_PORT}", **values}))
     for said in (outcomes.of_serf(), outcomes.of_the_alias(), outcomes.of_gossipd()):
         assert words in said
 
 
-@pytest.mark.parametrize("bind", ["0.0.0.0:17946", "127.0.0.1:17946"])
+@pytest.mark.parametrize("bind", [f"0.0.0.0:{PORT}", f"127.0.0.1:{PORT}"])
 def test_an_interface_gives_all_three_the_same_address(outcomes, bind):
     outcomes.file.write_text(json.dumps(
-        {"node_name": "x", "bind": bind, "interface": "lo", "rpc_addr": "127.0.0.1:17373"}))
+        {"node_name": "x", "bind": bind, "interface": "lo", "rpc_addr": f"127.0.0.1:{RPC_PORT}"}))
     using = "Using interface 'lo' address '127.0.0.1'\n"
     for said in (outcomes.of_serf(), outcomes.of_the_alias()):
         assert RUNS in said and (using in said) == bind.startswith("0.")
-    assert "node x at 127.0.0.1:17946, rpc at " in outcomes.of_gossipd()
+    assert f"node x at 127.0.0.1:{PORT}, rpc at " in outcomes.of_gossipd()
 
 
-BASE = {"node_name": "x", "bind": "127.0.0.1:17946", "rpc_addr": "127.0.0.1:17373"}
+BASE = {"node_name": "x", "bind": f"127.0.0.1:{PORT}", "rpc_addr": f"127.0.0.1:{RPC_PORT}"}
 SMALL = [
     {"tags": {"": "x"}}, {"tags": {"a": None}}, {"tags": {"a": 1}}, {"tags": []}, {"tags": {"big": 600 * "x"}},
     {"advertise": "0.0.0.0"}, {"advertise": "224.0.0.1"}, {"advertise": "255.255.255.255"},
     {"advertise": "127.0.0.1:0"}, {"advertise": ":7950"}, {"advertise": ""}, {"advertise": "a b"},
-    {"bind": "224.0.0.1"}, {"bind": "[ff02::1]"}, {"bind": "127.0.0.1:99999"}, {"bind": "a b"}, {"bind": ":17946"},
-    {"bind": "localhost:17946"}, {"retry_join": ["a b"]}, {"retry_join": [""]}, {"retry_join": ["h:99999"]},
+    {"bind": f"224.0.0.1:{PORT}"}, {"bind": f"255.255.255.255:{PORT}"},
+    {"bind": "127.0.0.1:99999"}, {"bind": "a b"}, {"bind": f":{PORT}"},
+    {"bind": f"localhost:{PORT}"}, {"retry_join": ["a b"]}, {"retry_join": [""]}, {"retry_join": ["h:99999"]},
     {"retry_join": ["/x"]}, {"retry_join": "a"}, {"retry_join": {}}, {"retry_join": None}, {"retry_join": [1]},
     {"query_size_limit": 20_000_000}, {"query_size_limit": -1}, {"query_response_size_limit": 1 << 40},
     {"user_event_size_limit": -1}, {"user_event_size_limit": 9217}, {"user_event_size_limit": 1e3},

@@ -251,10 +251,12 @@ def to_config(wanted: Wanted, info: Say) -> Config:
 
 def _own(wanted: Wanted) -> Source:
     """What Serf's keys do not say, or say differently."""
-    return Source({
+    own = Source({
         "network": {"bind": wanted.text("bind") or WILDCARD, "compression": wanted.compress},
         "leave": {"timeout": LEAVE_TIMEOUT},
     }, wanted.texts(HANDLERS))
+    own.may_be_useless = True       # as in SerfSettings
+    return own
 
 
 def _restore(wanted: Wanted, info: Say) -> dict[str, str] | None:

@@ -163,7 +163,6 @@ def test_what_is_ignored_is_said(read, tmp_path):
     ('{"node_name": "a\0"}', ["0.json: is not JSON: "]),
     ({"mdns": "eth0"}, ["0.json:1: mdns: "]),
     ({"mdns": {"interface": 1}}, ["0.json:1: mdns.interface: expected a string"]),
-    ({"bind": "224.0.0.1"}, ["0.json:1: bind: expected an address"]),
     ({"bind": "a b"}, ["0.json:1: bind: expected an address"]),
     ("[1]", ["0.json: expected an object"]),
     ("5", ["0.json: expected an object"]),
@@ -269,3 +268,9 @@ def test_directories_in_a_directory_do_not_count_as_in_serf(tmp_path):
     (tmp_path / "a.json").mkdir()
     (tmp_path / "b.json").write_text('{"node_name": "x"}')
     assert load([str(tmp_path)]).node.name == "x"
+
+
+def test_binding_where_nobody_can_reach_is_said_and_done_as_serf_does_it(read, tmp_path):
+    config = read({"bind": "224.0.0.1"})
+    assert config.network.bind == "224.0.0.1"
+    assert config.notices == (f"{tmp_path}/0.json:1: bind: nobody can reach a multicast address",)

@@ -99,6 +99,10 @@ def test_a_refused_secret_is_not_repeated(values):
     ({"encryption": {"key": KEY, "keyring_file": "k"}}, "encryption.keyring_file: not together with key"),
     ({"network": {"advertise": "0.0.0.0:7946"}}, "network.advertise: nobody can reach a wildcard address"),
     ({"network": {"advertise": "[::]"}}, "network.advertise: nobody can reach a wildcard address"),
+    ({"network": {"bind": "239.1.2.3:7946"}}, "network.bind: nobody can reach a multicast address"),
+    ({"network": {"bind": "[ff02::1]"}}, "network.bind: nobody can reach a multicast address"),
+    ({"network": {"bind": "255.255.255.255"}}, "network.bind: nobody can reach the broadcast address"),
+    ({"node": {"tags_file": "x", "tags": {"a": "b"}}}, "node.tags_file: not together with tags"),
     ({"rpc": {"tcp": "192.0.2.1:7373"}}, "rpc.tcp: needs rpc.auth_key on an address that is not a loopback one"),
 ])
 def test_settings_that_contradict_each_other_are_refused(values, complaint):
@@ -178,3 +182,13 @@ def test_every_setting_can_be_given_at_its_default_and_changes_nothing():
     for section, kind in SECTIONS.items():
         for name in kind.__dataclass_fields__:
             assert getattr(getattr(config, section), name) == getattr(getattr(Config(), section), name)
+
+
+def test_a_key_of_any_kind_stays_in_its_line(tmp_path):
+    (tmp_path / "x.toml").write_text('"a\\nb" = 1\n[node]\n"\\u0000" = 1\n')
+    (tmp_path / "x.json").write_text('{"a\\nb": 1, "mdns": {"\\r": 1}}')
+    for name in ("x.toml", "x.json"):
+        with pytest.raises(ConfigError) as refusal:
+            load([str(tmp_path / name)])
+        lines = str(refusal.value).splitlines()
+        assert len(lines) == 2 and all(line.startswith(f"{tmp_path}/{name}") for line in lines)

@@ -180,6 +180,10 @@ def test_what_is_no_file_is_told_at_once(tmp_path, path):
     assert "Failed to read keyring file: " in refusal(f"-keyring-file={link}")
 
 
+def test_binding_where_nobody_can_reach_is_done():
+    assert config("-bind=224.0.0.1").network.bind == "224.0.0.1:7946"
+
+
 def test_a_configuration_that_is_no_file_cannot_be_read():
     assert refusal("-config-file=/dev/zero") == "Error reading '/dev/zero': open /dev/zero: is not a regular file"
 
