@@ -205,7 +205,10 @@ class Client:
         except TimedOut:
             self.close()        # nobody knows what became of the request, perhaps half of it is out
             raise
-        return call[3](reply.error, reply.body)
+        try:
+            return call[3](reply.error, reply.body)
+        except calls.NONSENSE:
+            raise ClientError(f"{self.address}: {calls.NO_DAEMON}") from None
 
     def greet(self) -> None:
         """Find out now whether the daemon lets us in, instead of with the first call."""
@@ -251,8 +254,8 @@ class Client:
             raise ConnectionLost(f"{self.address}: the daemon closed the connection")
         try:
             self._talk.feed(data)
-        except ValueError:
-            raise ClientError(f"{self.address}: what answers there is not gossipd or Serf") from None
+        except calls.NONSENSE:
+            raise ClientError(f"{self.address}: {calls.NO_DAEMON}") from None
 
     def _check_open(self) -> None:
         if self._socket.fileno() < 0:

@@ -51,6 +51,11 @@ class JoinFailed(ClientError):
         super().__init__("; ".join(self.reasons))
 
 
+NONSENSE = (ValueError, TypeError, KeyError, AttributeError, IndexError)
+"""What reading may raise of an answer that neither gossipd nor Serf gives."""
+NO_DAEMON = "what answers there is not gossipd or Serf"
+
+
 def has_body(which: int, error: str) -> bool:
     """Does the body of the reply follow its header?"""
     if which == ALWAYS:

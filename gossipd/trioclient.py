@@ -205,7 +205,10 @@ class Client:
             if records is not None:
                 records.ignore()
             raise TimedOut(self._too_late())
-        return call[3](reply.error, reply.body)
+        try:
+            return call[3](reply.error, reply.body)
+        except calls.NONSENSE:
+            raise ClientError(f"{self.address}: {calls.NO_DAEMON}") from None
 
     async def _next(self, records: Records) -> dict[str, Any]:
         await trio.lowlevel.checkpoint()
@@ -245,8 +248,8 @@ class Client:
                 self._lose("the daemon closed the connection")
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._lose("the daemon closed the connection")
-        except ValueError:
-            self._lose("what answers there is not gossipd or Serf")
+        except calls.NONSENSE:
+            self._lose(calls.NO_DAEMON)
         finally:
             self._reading = False
             self._tell()

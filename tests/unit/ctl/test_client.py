@@ -73,6 +73,9 @@ def test_addresses_are_read_in_every_form_that_agents_send(raw, host):
 
 # --- daemons that misbehave ---
 
+GREETED = pack({"Error": "", "Seq": 1}) + pack({"Error": "", "Seq": 2})
+
+
 def a_server(tmp_path, *answers):
     """Accepts once; sends each answer after one more chunk of request, then hangs until the client goes."""
     listener = socket.socket(socket.AF_UNIX)
@@ -93,7 +96,9 @@ def a_server(tmp_path, *answers):
 
 
 @pytest.mark.parametrize("answer", [
-    b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xc1", b"\x91" * 9000, b"\x82\xa5Error\xa0\xa3Seq\x63"])
+    b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xc1", b"\x91" * 9000, b"\x82\xa5Error\xa0\xa3Seq\x63",
+    pack({"Error": "", "Seq": [1]}), *(GREETED + pack(body) for body in (
+        {"Members": 1}, {"Members": [1]}, {"Members": [{"Addr": 1}]}, {"Members": [{"Name": 1}, {"Name": "a"}]}))])
 def test_garbage_is_a_client_error(tmp_path, answer):
     with Client(a_server(tmp_path, answer)) as client, pytest.raises(ClientError, match="not"):
         client.members()

@@ -288,7 +288,7 @@ def test_an_address_where_nobody_answers_is_unreachable(address):
 
 @pytest.mark.parametrize(("answer", "error"), [
     (b"HTTP/1.1 400 Bad Request", ClientError), (pack([1]), ConnectionLost),
-    (pack({"Error": "", "Seq": 77}), ConnectionLost),
+    (pack({"Error": "", "Seq": 77}), ConnectionLost), (pack({"Error": "", "Seq": [1]}), ConnectionLost),
 ])
 def test_what_is_no_daemon_is_found_out(tmp_path, answer, error):
     async def main(path):
@@ -296,6 +296,16 @@ def test_what_is_no_daemon_is_found_out(tmp_path, answer, error):
             async with Client(path):
                 raise AssertionError("entered")
     with a_stranger(tmp_path / "s", answer) as path:
+        run(main)(path)
+
+
+def test_an_answer_that_is_nonsense_is_found_out(tmp_path):
+    async def main(path):
+        async with Client(path) as client:
+            with pytest.raises(ClientError, match="what answers there is not gossipd or Serf"):
+                await client.members()
+    answers = pack({"Error": "", "Seq": 1}) + pack({"Error": "", "Seq": 2}) + pack({"Members": [1]})
+    with a_stranger(tmp_path / "s", answers) as path:
         run(main)(path)
 
 
