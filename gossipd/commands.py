@@ -39,10 +39,12 @@ class ForceLeave:
 
 @dataclass(slots=True)
 class SetTags:
-    """Replace this node's tags. The reply comes when the announcement was gossiped."""
+    """Give this node these tags, and take away `deleted` before that; others stay. Commands at the same time lose
+    nothing of each other. The reply comes when the announcement was gossiped."""
 
     id: int
     tags: dict[str, str]
+    deleted: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

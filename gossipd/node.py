@@ -15,10 +15,11 @@ from gossipd.commands import Command
 from gossipd.effects import Effect, Rejected
 from gossipd.errors import WireError
 from gossipd.events import MemberInfo, QueryEvent
-from gossipd.serf.actions import SaveTags, tags_stay_in_memory
+from gossipd.serf.actions import SaveTags
 from gossipd.serf.config import SerfConfig
 from gossipd.serf.coordinates import Coordinate
-from gossipd.serf.keys import SaveKeys, keys_stay_in_memory
+from gossipd.serf.keeping import stays_in_memory
+from gossipd.serf.keys import SaveKeys
 from gossipd.serf.serf import Serf
 from gossipd.serf.snapshot import Restored
 from gossipd.swim.config import SwimConfig
@@ -45,8 +46,8 @@ class Node:
     """`rng` gives every random choice, `entropy` the nonces of encryption."""
 
     def __init__(self, config: NodeConfig, rng: Random, entropy: Callable[[int], bytes],
-                 save_keys: SaveKeys = keys_stay_in_memory, restored: Restored | None = None,
-                 save_tags: SaveTags = tags_stay_in_memory) -> None:
+                 save_keys: SaveKeys = stays_in_memory, restored: Restored | None = None,
+                 save_tags: SaveTags = stays_in_memory) -> None:
         """`save_keys` keeps a changed keyring, `save_tags` changed tags; `restored` is what a snapshot tells: None
         for a node without one."""
         swim = config.swim

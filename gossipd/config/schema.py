@@ -167,7 +167,8 @@ class EncryptionSection:
     key: bytes = setting(
         Key(), b"", "Key of the cluster, base64 of 16, 24 or 32 bytes. Empty: traffic is not encrypted.")
     keyring_file: str = setting(
-        Text("a path"), "", "JSON list of keys in base64, the first one encrypts. Instead of key.")
+        Text("a path"), "", "JSON list of keys in base64, the first one encrypts. Instead of key. Changes of "
+        "keys are written to it before they take effect; owner and group stay, its mode is 0600 then.")
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)

@@ -19,7 +19,7 @@ from gossipd.daemon.files import LineFile
 from gossipd.daemon.gossiper import run_gossiper
 from gossipd.daemon.handlers import Handlers, run_handlers
 from gossipd.daemon.identity import advertised_address, advertised_bytes, bind_address, node_name
-from gossipd.daemon.keyringfile import KeyringFile
+from gossipd.daemon.keptfile import keyring_file, tags_file
 from gossipd.daemon.life import Life
 from gossipd.daemon.logs import LogRing
 from gossipd.daemon.net import TcpListener, UdpPort, bind_gossip, connect_tcp
@@ -30,12 +30,12 @@ from gossipd.daemon.rpcsocket import RpcListener, bind_rpc_tcp, bind_rpc_unix, r
 from gossipd.daemon.signals import catch_signals
 from gossipd.daemon.snapshot import make_recorder, read_snapshot, run_snapshot, snapshot_path
 from gossipd.daemon.systemd import Notifier
-from gossipd.daemon.tagsfile import tags_go_to
 from gossipd.daemon.transport import run_transport
 from gossipd.errors import GossipdError
 from gossipd.node import Node, NodeConfig
-from gossipd.serf.actions import tags_stay_in_memory
-from gossipd.serf.keys import keys_stay_in_memory
+from gossipd.serf.actions import SaveTags
+from gossipd.serf.keeping import stays_in_memory
+from gossipd.serf.keys import SaveKeys
 
 log = logging.getLogger("gossipd.app")
 
@@ -80,7 +80,29 @@ class Sockets:
             listener.close()
 
 
-def make_node(config: Config, sockets: Sockets, snapshot: LineFile | None, keyring: KeyringFile | None) -> Node:
+class KeptFiles:
+    """Of those that are configured."""
+
+    def __init__(self, config: Config) -> None:
+        keyring, tags = config.encryption.keyring_file, config.node.tags_file
+        self.keyring = keyring_file(keyring) if keyring else None
+        self.tags = tags_file(tags) if tags else None
+
+    @property
+    def save_keys(self) -> SaveKeys:
+        return self.keyring.save if self.keyring else stays_in_memory
+
+    @property
+    def save_tags(self) -> SaveTags:
+        return self.tags.save if self.tags else stays_in_memory
+
+    def start(self, nursery: trio.Nursery, engine: Engine) -> None:
+        for file in (self.keyring, self.tags):
+            if file:
+                nursery.start_soon(file.run, engine)
+
+
+def make_node(config: Config, sockets: Sockets, snapshot: LineFile | None, kept: KeptFiles) -> Node:
     """Raises GossipdError."""
     bound = sockets.udp.address
     told = advertised_address(config, bound)
@@ -96,9 +118,8 @@ def make_node(config: Config, sockets: Sockets, snapshot: LineFile | None, keyri
     serf.check()
     return Node(
         NodeConfig(swim, serf), rng=Random(), entropy=os.urandom,
-        save_keys=keyring.save if keyring else keys_stay_in_memory,
-        restored=read_snapshot(snapshot, serf.rejoin_after_leave, swim.members_max) if snapshot else None,
-        save_tags=tags_go_to(config.node.tags_file) if config.node.tags_file else tags_stay_in_memory)
+        save_keys=kept.save_keys, save_tags=kept.save_tags,
+        restored=read_snapshot(snapshot, serf.rejoin_after_leave, swim.members_max) if snapshot else None)
 
 
 async def run(
@@ -112,14 +133,13 @@ async def run(
         try:
             path = snapshot_path(config.snapshot.path)
             snapshot = LineFile(path) if path else None
-            keyring = KeyringFile(config.encryption.keyring_file) if config.encryption.keyring_file else None
-            node = make_node(config, sockets, snapshot, keyring)
+            kept = KeptFiles(config)
+            node = make_node(config, sockets, snapshot, kept)
             engine = face.engine(node, sockets.udp, Life(), trio.lowlevel.current_clock().current_time, time.time)
             engine.stays_without_name = config.node.on_name_conflict == "stay"
             async with trio.open_nursery() as root:
                 root.start_soon(face.run_signals, engine, signals, config)
-                if keyring:
-                    root.start_soon(keyring.run, engine)
+                kept.start(root, engine)
                 if snapshot:
                     root.start_soon(run_snapshot, make_recorder(engine, snapshot), engine.life.ending)
                 await serve(engine, config, sockets, root, ring, face)

@@ -20,15 +20,16 @@ _NEW = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ETXTBSY)
 
 
-def replace_file(path: str, data: bytes, mode: int) -> None:
+def replace_file(path: str, data: bytes, mode: int, *, keep_mode: bool = True) -> None:
     """The file holds its old content or all of `data`, whatever happens meanwhile. Raises OSError: the old, then.
 
-    An existing file keeps mode and owner, and a link stays a link; `mode` is for a new file.
+    An existing file keeps owner and group, and a link stays a link. `mode` is for a new file, or without `keep_mode`
+    for any.
     """
-    os.close(_replace(path, data, mode))
+    os.close(_replace(path, data, mode, keep_mode))
 
 
-def _replace(path: str, data: bytes, mode: int) -> int:
+def _replace(path: str, data: bytes, mode: int, keep_mode: bool = True) -> int:
     """The new file, locked before it has its name, so that nobody finds it unlocked."""
     path = os.path.realpath(path)
     temporary = path + TEMPORARY
@@ -38,7 +39,10 @@ def _replace(path: str, data: bytes, mode: int) -> int:
     try:
         fd = os.open(temporary, _NEW, mode if (like := _status(path)) is None else 0o600)
         _lock(fd)
-        _write_new(fd, data, like)
+        if like is not None:
+            _resemble(fd, like, stat.S_IMODE(like.st_mode) if keep_mode else mode)
+        write_all(fd, data)
+        os.fsync(fd)
         os.replace(temporary, path)
     except BaseException:
         if fd >= 0:
@@ -57,13 +61,10 @@ def _status(path: str) -> os.stat_result | None:
         return None
 
 
-def _write_new(fd: int, data: bytes, like: os.stat_result | None) -> None:
-    if like is not None:
-        if (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
-            os.fchown(fd, like.st_uid, like.st_gid)
-        os.fchmod(fd, stat.S_IMODE(like.st_mode))
-    write_all(fd, data)
-    os.fsync(fd)
+def _resemble(fd: int, like: os.stat_result, mode: int) -> None:
+    if (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(fd, like.st_uid, like.st_gid)
+    os.fchmod(fd, mode)
 
 
 def _lock(fd: int) -> bool:

@@ -166,9 +166,7 @@ class Session(Connection):
         self._submit(seq, lambda id: ForceLeave(id, node, prune))
 
     def _tags(self, seq: int, changes: dict[str, str], deleted: list[str]) -> None:
-        current = next((member.tags for member in self._backend.members() if member.name == self._backend.name), {})
-        kept = {key: value for key, value in current.items() if key not in deleted}
-        self._submit(seq, lambda id: SetTags(id, kept | changes))
+        self._submit(seq, lambda id: SetTags(id, changes, deleted))
 
     def _stats(self, seq: int) -> None:
         self._reply(seq, body=encode(self._backend.stats()))

@@ -11,6 +11,7 @@ from gossipd.commands import ForceLeave, Join, Leave, SetTags
 from gossipd.effects import WARNING, Effect, Notice, Reply
 from gossipd.errors import CommandError
 from gossipd.serf.config import SerfConfig
+from gossipd.serf.keeping import Save, Turns
 from gossipd.serf.lamport import LamportClock
 from gossipd.serf.members import Roster
 from gossipd.serf.messages import JoinIntent, LeaveIntent, encode_join, encode_leave
@@ -49,34 +50,29 @@ JOIN_DELAY_S = 0.25
 """Before a join intent goes out: nobody waits for it, as the membership layer tells of the new member, and when many
 nodes join at once there is enough to do."""
 
+TAGS_UNHEARD = "timeout waiting for update broadcast"
+"""In Serf's words, also where Serf would wait in vain: a node that leaves announces nothing."""
+
 FAILURES_SHOWN = 5
 """Of the addresses of a join that others answered."""
 
-SaveTags = Callable[[Mapping[str, str]], str]
-"""Keep these tags before anybody hears of them. "" or why that failed: then nothing is changed."""
+SaveTags = Save[Mapping[str, str]]
 SpreadIntent = Callable[[bytes, float, Done | None, float], None]
 """(encoded intent, now, called when it was sent in full, delay in s): queue it for gossip."""
-
-
-def tags_stay_in_memory(tags: Mapping[str, str]) -> str:
-    """For a node without a tags file."""
-    return ""
 
 
 class Actions:
     def __init__(self, config: SerfConfig, lower: Lower, roster: Roster, clock: LamportClock, spread: SpreadIntent,
                  save_tags: SaveTags, timers: TimerQueue[Hashable], rng: Random) -> None:
         self._config, self._lower, self._roster, self._clock = config, lower, roster, clock
-        self._spread, self._save_tags, self._timers, self._rng = spread, save_tags, timers, rng
+        self._spread, self._timers, self._rng = spread, timers, rng
+        self._tag_changes = Turns("tags", save_tags)
         self.waits = Waits(timers)
         self.life = Life.ALIVE
         self.ignoring_old = 0       # joins under way after which older user events are none of our business
         self._leave_ids: list[int] = []
-        self._set_tags(config.tags)
-
-    def _set_tags(self, tags: Mapping[str, str]) -> None:
-        self.meta = encode_tags(tags, self._config.protocol)
-        self.tags = dict(tags)
+        self.tags: Mapping[str, str] = dict(config.tags)
+        self.meta = encode_tags(config.tags, config.protocol)
 
     # join
 
@@ -168,21 +164,36 @@ class Actions:
     # tags
 
     def set_tags(self, command: SetTags, now: float, out: list[Effect]) -> None:
-        """Raises CommandError if they do not fit, cannot be kept, or it is too late: then the old ones stay."""
+        """If they do not fit, cannot be kept, or it is too late, the old ones stay. Raises CommandError if that is
+        known at once."""
+        def over(failure: str, now: float, out: list[Effect]) -> None:
+            if not failure and self.life is not Life.ALIVE:
+                failure = TAGS_UNHEARD         # it began to leave meanwhile
+            if failure:
+                out.append(Reply(command.id, error=failure))
+            else:
+                self._announce_tags(command, now, out)
+
+        self._tag_changes.change(lambda: self._tags_after(command), over, now, out)
+
+    def _tags_after(self, command: SetTags) -> Mapping[str, str]:
+        """Raises CommandError for what must not be kept."""
         if self.life is not Life.ALIVE:
-            # Serf waits, in vain, and says this then.
-            raise CommandError("timeout waiting for update broadcast", "this node is leaving or has left")
+            raise CommandError(TAGS_UNHEARD, "this node is leaving or has left")
+        tags = {key: value for key, value in self.tags.items() if key not in command.deleted} | command.tags
+        encode_tags(tags, self._config.protocol)
+        return tags
+
+    def _announce_tags(self, command: SetTags, now: float, out: list[Effect]) -> None:
         before = self.meta
-        encode_tags(command.tags, self._config.protocol)        # what is refused must not be kept
-        if error := self._save_tags(command.tags):
-            raise CommandError(error)
-        self._set_tags(command.tags)
+        self.tags = self._tags_after(command)
+        self.meta = encode_tags(self.tags, self._config.protocol)
         if self.meta == before:
             out.append(Reply(command.id))
             return
 
         def over(sent: bool, now: float, out: list[Effect]) -> None:
-            out.append(Reply(command.id, error="" if sent else "timeout waiting for update broadcast"))
+            out.append(Reply(command.id, error="" if sent else TAGS_UNHEARD))
 
         self._lower.update_meta(self.waits.start(self._config.broadcast_timeout_s, over, now), now, out)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from binascii import b2a_base64
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from gossipd.commands import ChangeKeys, KeyOutcome, QueryAnswer, QueryOutcome
 from gossipd.effects import DEBUG, Effect, Notice, Reply
 from gossipd.errors import CommandError, WireError
 from gossipd.serf.answers import Answers, Question
+from gossipd.serf.keeping import Save, Turns
 from gossipd.serf.messages import (
     KeyResponse,
     QueryResponse,
@@ -28,18 +27,9 @@ QUERY_OF = {INSTALL: "_serf_install-key", USE: "_serf_use-key", REMOVE: "_serf_r
 ACTION_OF = {query: action for action, query in QUERY_OF.items()}
 LISTED_BYTES_MIN = 25               # a listed key is no shorter than this
 
-CHANGES_MAX = 64                    # that wait for the disk; each is one query
 
-Kept = Callable[[str, float, list[Effect]], None]
-"""("" or why keys could not be kept, now, out)"""
-SaveKeys = Callable[[Sequence[bytes], Kept, float, list[Effect]], None]
-"""(keys, done, now, out): keep these keys, primary first, before they take effect, and say so, now or later. One
-thing at a time. If it failed nothing is changed."""
-
-
-def keys_stay_in_memory(keys: Sequence[bytes], kept: Kept, now: float, out: list[Effect]) -> None:
-    """For a node without a keyring file."""
-    kept("", now, out)
+SaveKeys = Save[Sequence[bytes]]
+"""Of the keys in use, primary first."""
 
 
 def keys_after(action: str, key: bytes, keys: list[bytes]) -> list[bytes]:
@@ -57,20 +47,13 @@ def keys_after(action: str, key: bytes, keys: list[bytes]) -> list[bytes]:
     return [other for other in keys if other != key]
 
 
-@dataclass(slots=True)
-class _Change:
-    question: Question
-    action: str
-    key: bytes
-
-
 class KeyAnswers:
     """This node's part: change the ring, tell what is on it. Changes happen in the order in which they were asked for,
-    each when it was kept; that may take as long as a disk takes."""
+    each when it was kept."""
 
     def __init__(self, keyring: Keyring | None, save: SaveKeys, answers: Answers, local_name: str) -> None:
-        self._keyring, self._save, self._answers, self._local_name = keyring, save, answers, local_name
-        self._changes: deque[_Change] = deque()     # the first one is being kept
+        self._keyring, self._answers, self._local_name = keyring, answers, local_name
+        self._changes = Turns("keys", save)
 
     def answer(self, question: Question, now: float, out: list[Effect]) -> None:
         """Now or later."""
@@ -94,34 +77,26 @@ class KeyAnswers:
             return KeyResponse(False)
         if self._keyring is None or not self._keyring.keys:
             return KeyResponse(False, "No keyring to modify (encryption not enabled)")    # never made by a query
-        if len(self._changes) >= CHANGES_MAX:
-            return KeyResponse(False, "too many changes of keys are waiting to be written")
-        self._changes.append(_Change(question, action, key))
-        if len(self._changes) == 1:
-            self._make(self._changes[0], self._keyring, now, out)
+        try:
+            self._change(question, action, key, self._keyring, now, out)
+        except CommandError as error:
+            return KeyResponse(False, str(error))
         return None
 
-    def _make(self, change: _Change, keyring: Keyring, now: float, out: list[Effect]) -> None:
-        def kept(failure: str, now: float, out: list[Effect]) -> None:
-            if not failure:
-                _apply(change, keyring)
-            over(failure, now, out)
+    def _change(self, question: Question, action: str, key: bytes, keyring: Keyring, now: float,
+                out: list[Effect]) -> None:
+        """Raises CommandError if nothing will come of it."""
+        def after() -> list[bytes] | None:
+            before = keyring.keys
+            keys = keys_after(action, key, before)
+            return None if keys == before else keys
 
         def over(failure: str, now: float, out: list[Effect]) -> None:
-            self._respond(change.question, KeyResponse(not failure, failure), now, out)
-            self._changes.popleft()
-            if self._changes:
-                self._make(self._changes[0], keyring, now, out)
+            if not failure:
+                _apply(action, key, keyring)
+            self._respond(question, KeyResponse(not failure, failure), now, out)
 
-        try:
-            after = keys_after(change.action, change.key, keyring.keys)
-        except CommandError as error:
-            over(str(error), now, out)
-            return
-        if after == keyring.keys:
-            over("", now, out)
-        else:
-            self._save(after, kept, now, out)
+        self._changes.change(after, over, now, out)
 
     def _listing(self, question: Question) -> KeyResponse:
         """All keys, or as many as fit the answer's limit."""
@@ -145,13 +120,13 @@ class KeyAnswers:
         return True
 
 
-def _apply(change: _Change, keyring: Keyring) -> None:
-    if change.action == INSTALL:
-        keyring.add(change.key)
-    elif change.action == USE:
-        keyring.use(change.key)
+def _apply(action: str, key: bytes, keyring: Keyring) -> None:
+    if action == INSTALL:
+        keyring.add(key)
+    elif action == USE:
+        keyring.use(key)
     else:
-        keyring.remove(change.key)
+        keyring.remove(key)
 
 
 class KeyManager:

@@ -21,7 +21,7 @@ from gossipd.commands import (
 from gossipd.effects import Effect, Record, Rejected, Reply
 from gossipd.errors import ConfigError, WireError
 from gossipd.events import MemberInfo, UserEvent
-from gossipd.serf.actions import Actions, Departed, Life, SaveTags, tags_stay_in_memory
+from gossipd.serf.actions import Actions, Departed, Life, SaveTags
 from gossipd.serf.answers import AnswerOver, Answers, Question
 from gossipd.serf.coalesce import (
     MemberCoalescer,
@@ -35,7 +35,8 @@ from gossipd.serf.config import SerfConfig
 from gossipd.serf.conflict import Conflict, PauseOver
 from gossipd.serf.coordinates import Coordinates
 from gossipd.serf.internal import answer_internal
-from gossipd.serf.keys import KeyAnswers, KeyManager, SaveKeys, keys_stay_in_memory
+from gossipd.serf.keeping import stays_in_memory
+from gossipd.serf.keys import KeyAnswers, KeyManager, SaveKeys
 from gossipd.serf.lamport import LamportClock
 from gossipd.serf.members import Heard, PruneDue, ReapDue, ReconnectDue, Roster, SerfMember, Status, StillHereDue
 from gossipd.serf.messages import (
@@ -72,8 +73,8 @@ class Serf:
     """
 
     def __init__(self, config: SerfConfig, lower: Lower, rng: Random, keyring: Keyring | None = None,
-                 save_keys: SaveKeys = keys_stay_in_memory, restored: Restored | None = None,
-                 save_tags: SaveTags = tags_stay_in_memory) -> None:
+                 save_keys: SaveKeys = stays_in_memory, restored: Restored | None = None,
+                 save_tags: SaveTags = stays_in_memory) -> None:
         config.check()
         if restored is not None:
             restored = restored.plausible()

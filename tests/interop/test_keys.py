@@ -100,7 +100,7 @@ def test_what_no_node_would_do_is_refused_on_both_sides(lab):
     assert {tuple(keys) for keys in cluster.on_file().values()} == {(FIRST,)}
 
 
-def test_a_keyring_file_keeps_mode_and_owner(lab):
+def test_a_keyring_file_keeps_its_owner_and_is_nobody_elses_after_a_change(lab):
     need_root("keyring files of other owners")
     cluster = Cluster(lab, need_serf("keys"))
     os.chown(cluster.files["g1"], 1234, 5678)
@@ -108,7 +108,7 @@ def test_a_keyring_file_keeps_mode_and_owner(lab):
     cluster.change("s1", f"-install={SECOND}")
     first, second = cluster.files["g1"].stat(), cluster.files["g2"].stat()
     assert (first.st_uid, first.st_gid, stat.S_IMODE(first.st_mode)) == (1234, 5678, 0o600)
-    assert stat.S_IMODE(second.st_mode) == 0o640
+    assert stat.S_IMODE(second.st_mode) == 0o600
 
 
 def test_a_node_that_cannot_keep_a_key_does_not_take_it_and_says_so(lab):

@@ -45,13 +45,22 @@ def test_an_existing_file_keeps_its_mode(tmp_path, mode):
     assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == mode
 
 
+@pytest.mark.parametrize("mode", [0o400, 0o640, 0o664])
+def test_an_existing_file_gets_the_mode_where_secrets_are_in_it(tmp_path, mode):
+    (tmp_path / "f").touch()
+    (tmp_path / "f").chmod(mode)
+    replace_file(str(tmp_path / "f"), b"text", 0o600, keep_mode=False)
+    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o600
+
+
 def test_an_existing_file_keeps_its_owner(tmp_path):
     need_root("files of other owners")
     (tmp_path / "f").touch(mode=0o640)
     os.chown(tmp_path / "f", 1234, 5678)
-    replace_file(str(tmp_path / "f"), b"text", 0o600)
-    status = (tmp_path / "f").stat()
-    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (1234, 5678, 0o640)
+    for keep_mode, mode in ((True, 0o640), (False, 0o600)):
+        replace_file(str(tmp_path / "f"), b"text", 0o600, keep_mode=keep_mode)
+        status = (tmp_path / "f").stat()
+        assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (1234, 5678, mode)
 
 
 def test_if_the_owner_cannot_be_kept_nothing_changes(tmp_path, monkeypatch):

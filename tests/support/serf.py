@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from gossipd.addresses import Address
 from gossipd.commands import Command
 from gossipd.effects import Effect, Emit, Reply, SendDatagram
 from gossipd.events import Event, MemberEvent, UserEvent
-from gossipd.serf.actions import SaveTags, tags_stay_in_memory
+from gossipd.serf.actions import SaveTags
 from gossipd.serf.config import SerfConfig
-from gossipd.serf.keys import SaveKeys, keys_stay_in_memory
+from gossipd.serf.keeping import Kept, stays_in_memory
+from gossipd.serf.keys import SaveKeys
 from gossipd.serf.messages import UserMessage, decode
 from gossipd.serf.serf import Serf
 from gossipd.serf.snapshot import Restored
@@ -73,18 +74,28 @@ class FakeLower:
         return 0
 
 
+class SlowDisk(Generic[E]):
+    """Keeps keys or tags when the test says so: `kept` is called with "" or why not."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[E, Kept]] = []
+
+    def save(self, content: E, kept: Kept, now: float, out: list[Effect]) -> None:
+        self.asked.append((content, kept))
+
+
 class SerfBench:
     """One started Serf layer called `me`. Settings are fields of SerfConfig; coalescing is off unless asked for."""
 
     def __init__(self, seed: int = 1, now: float = 100.0, name: str = "me", keyring: Keyring | None = None,
-                 save_keys: SaveKeys | None = None, restored: Restored | None = None,
-                 save_tags: SaveTags = tags_stay_in_memory, **settings: object) -> None:
+                 save_keys: SaveKeys = stays_in_memory, restored: Restored | None = None,
+                 save_tags: SaveTags = stays_in_memory, **settings: object) -> None:
         quick: dict[str, object] = {"member_period_s": 0.0, "user_period_s": 0.0}
         self.config = SerfConfig(**{**quick, **settings})      # type: ignore[arg-type]
         versions = VERSIONS[:5] + bytes([self.config.protocol])
         rng = Random(seed)
         self.lower = FakeLower(SwimConfig(name=name, addr=bytes([127, 0, 47, 1]), versions=versions), rng)
-        self.serf = Serf(self.config, self.lower, rng, keyring, save_keys or keys_stay_in_memory, restored,
+        self.serf = Serf(self.config, self.lower, rng, keyring, save_keys, restored,
                          save_tags)
         self.lower.upper = self.serf
         self.now = now

@@ -128,14 +128,12 @@ class Agent:
             if error:
                 self._console.say(f"Failed to update tags: {error}")
 
-        own = daemon.engine.node.member(daemon.engine.name)
-        running = dict(own.tags) if own else {}
-        tags = {key: value for key, value in running.items() if key in after or key not in before}
-        tags |= {key: value for key, value in after.items() if before.get(key) != value}
-        if tags == running:
+        changes = {key: value for key, value in after.items() if before.get(key) != value}
+        deleted = [key for key in before if key not in after]
+        if not changes and not deleted:
             return
         try:
-            daemon.engine.submit(lambda id: SetTags(id, tags), done)
+            daemon.engine.submit(lambda id: SetTags(id, changes, deleted), done)
         except CommandError as error:
             done(None, str(error))
 

@@ -71,7 +71,7 @@ def test_members_a_join_tags_and_events(run, daemon):
         "member-failed ['gamma']  None",
         "user [] deploy b'v1'"]
     assert daemon.backend.joins == [(["10.0.0.6", "seed.example:7946"], False)]
-    assert daemon.backend.commands == [SetTags(1, {"role": "web", "dc": "east"})]
+    assert daemon.backend.commands == [SetTags(1, {"role": "web"}, ["old"])]
 
 
 def test_an_event_a_query_keys_and_coordinates(run, daemon):

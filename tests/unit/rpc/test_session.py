@@ -82,13 +82,13 @@ def test_a_failed_join_has_a_body_too():
     assert client.backend.joins == [(["a"], True)]
 
 
-def test_tags_are_the_own_ones_without_the_deleted_with_the_new():
+def test_tags_are_asked_for_as_changes():
     client = Client()
     changes = {"Tags": {"dc": "west", "n": "1"}, "DeleteTags": ["dc", "role", "nosuch"]}
     client.ask({"Command": "tags", "Seq": 1}, changes)
-    assert client.backend.commands == [SetTags(1, {"dc": "west", "n": "1"})]
+    assert client.backend.commands == [SetTags(1, {"dc": "west", "n": "1"}, ["dc", "role", "nosuch"])]
     client.ask({"Command": "tags", "Seq": 2}, {"DeleteTags": {"dc": "role"}})
-    assert client.backend.commands[1] == SetTags(2, {})
+    assert client.backend.commands[1] == SetTags(2, {}, ["dc", "role"])
 
 
 def test_force_leave_without_prune_does_not_prune():

@@ -8,9 +8,10 @@ from gossipd.commands import ForceLeave, Join, Leave, SetTags
 from gossipd.effects import Notice, Reply
 from gossipd.errors import CommandError, ConfigError
 from gossipd.serf.actions import lines_of_errors
+from gossipd.serf.keeping import CHANGES_MAX
 from gossipd.serf.messages import JoinIntent, LeaveIntent, decode, encode_join, encode_leave
 from gossipd.swim.members import LEFT
-from tests.support.serf import SerfBench
+from tests.support.serf import SerfBench, SlowDisk
 
 SEED = ("127.0.47.77", 7946)
 
@@ -189,6 +190,69 @@ def test_the_same_tags_again_announce_nothing():
     bench = with_peer(tags={"a": "1", "b": "2"})
     bench.asks(SetTags(4, {"b": "2", "a": "1"}))
     assert bench.told() == [] and bench.replies() == [Reply(4)]
+
+
+def test_changes_of_tags_leave_the_others_and_what_is_deleted_and_set_is_set():
+    bench = with_peer(tags={"a": "1", "b": "1", "c": "1"})
+    bench.asks(SetTags(4, {"b": "2", "new": "1"}, ["b", "c", "nosuch"]))
+    assert bench.serf.member_info("me").tags == {"a": "1", "b": "2", "new": "1"}
+
+
+def test_tags_are_kept_before_anybody_hears_of_them():
+    disk = SlowDisk()
+    bench = with_peer(tags={"v": "1"}, save_tags=disk.save)
+    bench.asks(SetTags(4, {"v": "2"}))
+    [(tags, kept)] = disk.asked
+    assert tags == {"v": "2"} and bench.serf.actions.tags == {"v": "1"}
+    assert bench.told() == [] and bench.replies() == []
+    kept("", bench.now, bench.out)
+    bench.runs_until(bench.now)
+    assert bench.told() == ["member-update:me/alive"] and bench.replies() == [Reply(4)]
+    assert bench.serf.actions.tags == {"v": "2"}
+
+
+def test_changes_of_tags_at_the_same_time_lose_nothing_of_each_other():
+    disk = SlowDisk()
+    bench = with_peer(tags={"v": "1"}, save_tags=disk.save)
+    for id, (tags, deleted) in enumerate((({"a": "1"}, []), ({"b": "1"}, []), ({"big": "x" * 600}, []),
+                                          ({"c": "1"}, ["a"])), 1):
+        bench.asks(SetTags(id, tags, deleted))
+    for failure, asked, then in (("", {"v": "1", "a": "1"}, {"v": "1", "a": "1"}),
+                                 ("disk full", {"v": "1", "a": "1", "b": "1"}, {"v": "1", "a": "1"}),
+                                 ("", {"v": "1", "c": "1"}, {"v": "1", "c": "1"})):
+        tags, kept = disk.asked[-1]
+        assert tags == asked
+        kept(failure, bench.now, bench.out)
+        assert bench.serf.actions.tags == then
+    bench.runs_until(bench.now)
+    assert len(disk.asked) == 3 and {reply.id: reply.error for reply in bench.replies()} == {
+        1: "", 2: "disk full", 3: "Encoded length of tags exceeds limit of 512 bytes", 4: ""}
+
+
+def test_on_a_disk_that_hangs_only_so_many_changes_of_tags_wait():
+    disk = SlowDisk()
+    bench = with_peer(save_tags=disk.save)
+    for number in range(CHANGES_MAX):
+        bench.asks(SetTags(number, {"v": str(number)}))
+    with pytest.raises(CommandError, match="too many changes of tags"):
+        bench.asks(SetTags(CHANGES_MAX, {"v": "one too many"}))
+    for number in range(CHANGES_MAX):
+        assert len(disk.asked) == number + 1
+        disk.asked[number][1]("", bench.now, bench.out)
+    bench.runs_until(bench.now)
+    assert bench.serf.actions.tags == {"v": str(CHANGES_MAX - 1)} and len(bench.replies()) == CHANGES_MAX
+
+
+def test_a_node_that_begins_to_leave_while_tags_are_written_announces_none():
+    disk = SlowDisk()
+    bench = with_peer(tags={"v": "1"}, save_tags=disk.save)
+    bench.asks(SetTags(1, {"v": "2"}))
+    bench.asks(SetTags(2, {"v": "3"}))
+    bench.asks(Leave(3))
+    disk.asked[0][1]("", bench.now, bench.out)
+    assert len(disk.asked) == 1 and bench.serf.actions.tags == {"v": "1"}
+    assert bench.replies() == [Reply(id, error="timeout waiting for update broadcast") for id in (1, 2)]
+    assert "member-update" not in str(bench.told())
 
 
 def test_tags_that_do_not_fit_leave_the_old_ones():

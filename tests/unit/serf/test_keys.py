@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
 
 import pytest
 
 from gossipd.commands import ChangeKeys, KeyOutcome
-from gossipd.effects import Effect, Reply
+from gossipd.effects import Reply
 from gossipd.errors import CommandError
-from gossipd.serf.keys import CHANGES_MAX, QUERY_OF, Kept
+from gossipd.serf.keeping import CHANGES_MAX
+from gossipd.serf.keys import QUERY_OF
 from gossipd.serf.messages import (
     KeyResponse,
     QueryMessage,
@@ -23,7 +23,7 @@ from gossipd.serf.messages import (
     encode_response,
 )
 from gossipd.wire.secure import Keyring
-from tests.support.serf import SerfBench
+from tests.support.serf import SerfBench, SlowDisk
 from tests.unit.serf.vectors import load
 
 ONE, TWO, SHORT = bytes(range(32)), bytes(range(32, 64)), bytes(16)
@@ -97,16 +97,6 @@ def test_without_encryption_no_query_makes_a_keyring(action):
         assert response == KeyResponse(False, "No keyring to modify (encryption not enabled)")
 
 
-class Disk:
-    """Takes its time: says when it is told to."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[list[bytes], Kept]] = []
-
-    def save(self, after: Sequence[bytes], kept: Kept, now: float, out: list[Effect]) -> None:
-        self.asked.append((list(after), kept))
-
-
 def sent(bench: SerfBench, action: str, key: bytes, id: int) -> None:
     record = bench.lower.members.get("bea")
     ltime = bench.serf.clocks.query.time
@@ -115,7 +105,7 @@ def sent(bench: SerfBench, action: str, key: bytes, id: int) -> None:
 
 
 def test_a_key_is_kept_before_it_counts_and_a_failure_to_keep_it_changes_nothing():
-    ring, disk = Keyring([ONE]), Disk()
+    ring, disk = Keyring([ONE]), SlowDisk()
     bench = SerfBench(keyring=ring, save_keys=disk.save)
     bench.joins("bea")
     bench.out.clear()
@@ -128,7 +118,7 @@ def test_a_key_is_kept_before_it_counts_and_a_failure_to_keep_it_changes_nothing
 
 
 def test_changes_that_come_while_the_disk_is_slow_happen_in_their_order_and_listings_do_not_wait():
-    ring, disk = Keyring([ONE]), Disk()
+    ring, disk = Keyring([ONE]), SlowDisk()
     bench = SerfBench(keyring=ring, save_keys=disk.save)
     bench.joins("bea")
     bench.out.clear()
@@ -144,7 +134,7 @@ def test_changes_that_come_while_the_disk_is_slow_happen_in_their_order_and_list
 
 
 def test_on_a_disk_that_hangs_only_so_many_changes_wait_and_answers_too_late_are_none():
-    disk = Disk()
+    disk = SlowDisk()
     bench = SerfBench(keyring=Keyring([ONE]), save_keys=disk.save)
     bench.joins("bea")
     bench.out.clear()
