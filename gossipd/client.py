@@ -21,6 +21,7 @@ from gossipd import clientcalls as calls
 from gossipd.clientcalls import (
     DEFAULT_TIMEOUT_S,
     QUERY_TIMEOUT_MAX_S,
+    RETRY_S,
     ClientError,
     ConnectionLost,
     JoinFailed,
@@ -45,7 +46,6 @@ __all__ = [
 ]
 
 READ_BYTES = 1 << 16
-RETRY_S = 0.02
 
 
 class Client:
@@ -188,7 +188,7 @@ class Client:
         try:
             while True:
                 while records.waiting:
-                    yield records.waiting.pop(0)
+                    yield records.waiting.popleft()
                 self._deadline = deadline
                 self._receive()
         finally:
@@ -274,6 +274,8 @@ class Client:
             raise TimedOut(f"no answer from {self.address} within {self.timeout_s:g} s") from None
         except OSError as error:
             raise Unreachable(f"{self.address}: {error.strerror or error}") from None
+        except UnicodeError:
+            raise Unreachable(f"{self.address}: {calls.NO_ADDRESS}") from None
 
     def _connect_unix(self) -> _socket.socket:
         if calls.is_strangers(self.address):
@@ -293,10 +295,7 @@ class Client:
         host, port = calls.host_and_port(self.address)
         failure = OSError("no address")
         # As bytes: for text, Python would load its IDNA tables (7 ms) even if there is nothing to encode.
-        try:
-            name = host.encode("ascii" if host.isascii() else "idna")
-        except UnicodeError:
-            raise OSError(f"{host!r} is no name of a host") from None
+        name = host.encode("ascii" if host.isascii() else "idna")
         found = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM)
         for family, kind, protocol, _, where in found:
             connection = _socket.socket(family, kind, protocol)

@@ -54,6 +54,8 @@ class JoinFailed(ClientError):
 NONSENSE = (ValueError, TypeError, KeyError, AttributeError, IndexError)
 """What reading may raise of an answer that neither gossipd nor Serf gives."""
 NO_DAEMON = "what answers there is not gossipd or Serf"
+NO_ADDRESS = "no path, and no name of a host"
+RETRY_S = 0.02      # to connect, where the daemon has many clients to take
 
 
 def has_body(which: int, error: str) -> bool:

@@ -7,13 +7,16 @@ from gossipd.rpc.plain import NOTHING, Reader, pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:       # importing these would take longer than the call
+    from collections import deque
     from collections.abc import Callable
     from typing import Any
 
     from gossipd.clientcalls import Body, Call
+else:
+    from _collections import deque
 
-WAITING_MAX = 1 << 20
-"""Records that wait to be taken while others use the connection; further ones are dropped."""
+WAITING_MAX = 1 << 16
+"""Records that wait to be taken while others use the connection; further ones are dropped. They may be 1 KB each."""
 
 
 class Reply:
@@ -34,7 +37,7 @@ class Records:
 
     def __init__(self) -> None:
         self.seq, self.wanted = 0, True
-        self.waiting: list[Body] = []
+        self.waiting: deque[Body] = deque()
 
     def take(self, record: Body) -> None:
         if self.wanted and len(self.waiting) < WAITING_MAX:
@@ -92,11 +95,12 @@ class Conversation:
 
     def _taker(self, seq: int, error: str) -> Callable[[Body], None] | None:
         if seq in self._followed:
-            return self._followed[seq].take
+            return lambda record: self._take_record(seq, record)
         if not error:
             raise ValueError("an answer to nothing")
         return None     # Serf took the body of a refused request for another one (spec rpc T3)
 
-    def over(self, records: Records) -> None:
-        """Nothing of this comes any more."""
-        self._followed.pop(records.seq, None)
+    def _take_record(self, seq: int, record: Body) -> None:
+        self._followed[seq].take(record)
+        if record.get("Type") == "done":
+            del self._followed[seq]     # a query is over: nothing of it comes any more

@@ -14,6 +14,7 @@ reads for all. A call that is cancelled or times out leaves the connection as it
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar
 
@@ -23,6 +24,7 @@ from gossipd import clientcalls as calls
 from gossipd.clientcalls import (
     DEFAULT_TIMEOUT_S,
     QUERY_TIMEOUT_MAX_S,
+    RETRY_S,
     ClientError,
     ConnectionLost,
     JoinFailed,
@@ -73,11 +75,10 @@ class Query(Outcome):
             with trio.move_on_at(self._deadline):
                 record = await self._client._next(self._records)
             if record is None:
+                self._records.ignore()
                 raise TimedOut(self._client._too_late())
             if (answer := self.take(record)) is not None:
                 return answer
-            if self.over:
-                self._client._talk.over(self._records)
         raise StopAsyncIteration
 
 
@@ -101,6 +102,8 @@ class Client:
                 self._stream = await self._connect()
             except OSError as error:
                 raise Unreachable(f"{self.address}: {error.strerror or error}") from None
+            except UnicodeError:
+                raise Unreachable(f"{self.address}: {calls.NO_ADDRESS}") from None
         if self._stream is None or scope.cancelled_caught:
             raise TimedOut(self._too_late())
         self._lost = ""
@@ -194,16 +197,29 @@ class Client:
             return await trio.open_tcp_stream(*calls.host_and_port(self.address))
         if calls.is_strangers(self.address):
             raise Unreachable(f"{self.address}: no such directory, or not this user's own")
-        return await trio.open_unix_socket(self.address)
+        connection = socket.socket(socket.AF_UNIX)
+        connection.setblocking(False)
+        try:
+            while True:
+                try:
+                    connection.connect(self.address)    # at once, or not at all
+                    return trio.SocketStream(trio.socket.from_stdlib_socket(connection))
+                except BlockingIOError:     # more clients wait than its queue takes; trio would think it connected
+                    await trio.sleep(RETRY_S)
+        except BaseException:
+            connection.close()
+            raise
 
     async def _do(self, call: calls.Call[T], records: Records | None = None) -> T:
         data, reply = self._talk.request(call, records)
-        with trio.move_on_after(self.timeout_s):
-            await self._send(data)
-            await self._wait(lambda: reply.done)
-        if not reply.done:
-            if records is not None:
+        try:
+            with trio.move_on_after(self.timeout_s):
+                await self._send(data)
+                await self._wait(lambda: reply.done)
+        finally:
+            if records is not None and not reply.done:
                 records.ignore()
+        if not reply.done:
             raise TimedOut(self._too_late())
         try:
             return call[3](reply.error, reply.body)
@@ -213,7 +229,7 @@ class Client:
     async def _next(self, records: Records) -> dict[str, Any]:
         await trio.lowlevel.checkpoint()
         await self._wait(lambda: bool(records.waiting))
-        return records.waiting.pop(0)
+        return records.waiting.popleft()
 
     async def _send(self, data: bytes) -> None:
         async with self._sending:

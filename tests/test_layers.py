@@ -49,7 +49,7 @@ ABOVE: dict[str, tuple[str, ...]] = {
 WORLD = {
     "trio": ("daemon", "serfcli.agent", "trioclient"),
     "signal": ("daemon", "ctl", "serfcli.agent"),
-    "socket": ("daemon", "ctl", "client", "serfcli.agent"),
+    "socket": ("daemon", "trioclient", "serfcli.agent"),
     "_socket": ("client", "clientrecords", "serfcli"),
     "_signal": ("ctl", "serfcli"),
     "time": ("daemon", "ctl", "client", "serfcli"),

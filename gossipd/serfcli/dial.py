@@ -91,7 +91,7 @@ class SerfClient(Client):
         while True:
             for records in self._streams:
                 if records.waiting:
-                    return records.seq, records.waiting.pop(0)
+                    return records.seq, records.waiting.popleft()
             self._receive()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from gossipd.client import Client, ClientError, ConnectionLost, JoinFailed, Member, TimedOut, Unreachable
 from gossipd.clientcalls import events as events_of
+from gossipd.clientwire import WAITING_MAX, Records
 from gossipd.commands import ChangeKeys, KeyOutcome, QueryAnswer, QueryOutcome, Respond, StartQuery
 from gossipd.events import MemberEvent, QueryEvent, UserEvent
 from gossipd.rpc.plain import pack
@@ -133,7 +134,7 @@ def test_a_port_that_is_no_number_is_unreachable():
 
 @pytest.mark.parametrize("address", [
     "127.0.0.1:\u00b2", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:" + "9" * 5000, "\udcff:1", "\u00e9..:1",
-    "\u00e9" * 100 + ":1"])
+    "\u00e9" * 100 + ":1", "/\ud800", "/" + "x" * 300])
 def test_an_address_that_is_none_is_unreachable(address):
     with pytest.raises(Unreachable):
         Client(address)
@@ -213,6 +214,23 @@ def test_a_query_tells_who_did_what(daemon):
         with pytest.raises(ClientError, match="query exceeds limit"):
             client.query("load")
     assert daemon.backend.commands == [StartQuery(1, "load", b"x", ["alpha"], {"role": "w"}, True, 2, 1.5, True)]
+
+
+def test_of_queries_that_are_over_nothing_is_kept(daemon):
+    daemon.backend.parts = [QueryAnswer("alpha", ack=True)]
+    daemon.backend.results[StartQuery] = QueryOutcome(["alpha"], [], []), ""
+    with Client(daemon.path) as client:
+        assert [[answer.node for answer in client.query("load")] for _ in range(2)] == [["alpha"], ["alpha"]]
+        client.query("load")        # and nobody looks at what is said
+        assert client.stats() and not client._talk._followed
+
+
+def test_records_that_nobody_takes_are_dropped_newest_first():
+    records = Records()
+    for number in range(WAITING_MAX + 5):
+        records.take({"number": number})
+    assert [records.waiting[0], records.waiting[-1], len(records.waiting)] == [
+        {"number": 0}, {"number": WAITING_MAX - 1}, WAITING_MAX]
 
 
 def test_a_query_that_never_ends_times_out(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 import trio
@@ -43,7 +43,7 @@ def a_stranger(path, *answers):
         def serve() -> None:
             connection, _ = listener.accept()
             reader = Reader()
-            with connection:
+            with connection, suppress(ConnectionError):     # the client has gone
                 while data := connection.recv(65536):
                     reader.feed(data)
                     while (value := reader.next()) is not NOTHING:
@@ -164,10 +164,10 @@ def test_other_calls_and_streams_go_on_between_events_and_a_closed_stream_is_ove
             assert (await first.__anext__()).name == "e" and (await second.__anext__()).name == "e"
             assert (await client.stats())["agent"]
             await second.aclose()
-            assert second._records.waiting == []
+            assert not second._records.waiting
             for _ in range(3):
                 assert await client.members() and (await first.__anext__()).name == "e"
-            assert second._records.waiting == []
+            assert not second._records.waiting
     run(main)()
 
 
@@ -194,9 +194,52 @@ def test_a_query_that_never_ends_times_out_and_the_connection_goes_on(tmp_path):
             with pytest.raises(TimedOut):
                 async for _ in query:
                     pass
-            assert await client.stats()
+            assert await client.stats() and not query._records.wanted
     with a_daemon(tmp_path / "s", FakeBackend(slow=True)) as daemon:
         run(main)(daemon)
+
+
+def test_nothing_is_kept_for_who_was_cancelled_before_the_reply(tmp_path):
+    async def main(path):
+        async with Client(path) as client:
+            with trio.move_on_after(0.05) as scope:
+                await client.events()
+            assert scope.cancelled_caught
+            client.timeout_s = 10
+            assert (await client.stats())["agent"]["name"] == "alpha"
+            assert not any(records.waiting for records in client._talk._followed.values())
+    event = pack(OK | {"Seq": 2}) + pack({"Event": "user", "Name": "e"})
+    stats = pack(OK | {"Seq": 3}) + pack({"agent": {"name": "alpha"}})
+    with a_stranger(tmp_path / "s", pack(OK), b"", pack(OK | {"Seq": 2}) + 3 * event + stats) as path:
+        run(main)(path)
+
+
+def test_a_socket_whose_queue_is_full_is_waited_for(tmp_path):
+    async def main(path, listener):
+        with pytest.raises(TimedOut):
+            async with Client(path, timeout_s=0.1):
+                raise AssertionError("entered")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer, listener)
+            async with Client(path) as client:
+                assert (await client.stats())["agent"]["name"] == "alpha"
+
+    async def answer(listener):
+        await trio.sleep(0.1)
+        listener.accept()[0].close()
+        connection, _ = await trio.to_thread.run_sync(listener.accept)
+        with connection:
+            await trio.to_thread.run_sync(connection.recv, 65536)
+            connection.sendall(pack(OK))
+            await trio.to_thread.run_sync(connection.recv, 65536)
+            connection.sendall(pack(OK | {"Seq": 2}) + pack({"agent": {"name": "alpha"}}))
+
+    path = str(tmp_path / "full.sock")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+        listener.bind(path)
+        listener.listen(0)
+        first.connect(path)
+        run(main)(path, listener)
 
 
 def test_many_tasks_share_a_connection_and_each_gets_its_own_answer(daemon):
@@ -281,6 +324,15 @@ def test_what_happens_inside_comes_out_as_it_is(daemon):
 def test_an_address_where_nobody_answers_is_unreachable(address):
     async def main():
         with pytest.raises(Unreachable, match=address.split(":")[0]):
+            async with Client(address):
+                raise AssertionError("entered")
+    run(main)()
+
+
+@pytest.mark.parametrize("address", ["\udcff:1", "\u00e9..:1", "\u00e9" * 100 + ":1", "/\ud800", "/" + "x" * 300])
+def test_an_address_that_is_none_is_unreachable(address):
+    async def main():
+        with pytest.raises(Unreachable):
             async with Client(address):
                 raise AssertionError("entered")
     run(main)()
