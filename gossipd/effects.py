@@ -82,10 +82,11 @@ class Rejected:
 
 @dataclass(slots=True)
 class Notice:
-    """One line for the log: a stable phrase, its numbers behind it."""
+    """One line for the log: a stable phrase, its numbers behind it. Or the words of Serf's library itself."""
 
     level: int
     text: str
+    as_serf: bool = False
 
 
 Effect = SendDatagram | OpenExchange | Emit | Reply | Part | NameLost | Record | Rejected | Notice

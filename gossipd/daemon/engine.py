@@ -18,6 +18,7 @@ from gossipd.addresses import Address, format_address
 from gossipd.commands import Command, Decline, Leave, Respond, StartQuery
 from gossipd.daemon.hints import HINT_INTERVAL_S, hint
 from gossipd.daemon.life import Life
+from gossipd.daemon.logs import as_serf
 from gossipd.daemon.net import Port
 from gossipd.daemon.throttle import Throttle, more
 from gossipd.effects import Effect, Emit, NameLost, Notice, OpenExchange, Part, Record, Rejected, Reply, SendDatagram
@@ -381,4 +382,5 @@ class Engine:
         self.life.name_lost()
 
     def _notice(self, notice: Notice) -> None:
-        log.log(notice.level, "%s", notice.text)
+        log.log(notice.level, "%s", notice.text,
+                extra=as_serf(notice.level, "serf", notice.text) if notice.as_serf else None)

@@ -6,9 +6,9 @@ from binascii import b2a_base64
 from collections.abc import Sequence
 
 from gossipd.commands import ChangeKeys, KeyOutcome, QueryAnswer, QueryOutcome
-from gossipd.effects import DEBUG, Effect, Notice, Reply
+from gossipd.effects import DEBUG, ERROR, INFO, Effect, Notice, Reply
 from gossipd.errors import CommandError, WireError
-from gossipd.serf.answers import Answers, Question
+from gossipd.serf.answers import INTERNAL, Answers, Question
 from gossipd.serf.keeping import Save, Turns
 from gossipd.serf.messages import (
     KeyResponse,
@@ -25,6 +25,7 @@ from gossipd.wire.secure import KEY_SIZES, Keyring
 INSTALL, USE, REMOVE, LIST = "install", "use", "remove", "list"
 QUERY_OF = {INSTALL: "_serf_install-key", USE: "_serf_use-key", REMOVE: "_serf_remove-key", LIST: "_serf_list-keys"}
 ACTION_OF = {query: action for action, query in QUERY_OF.items()}
+FAILED_TO = {INSTALL: "install key", USE: "change primary key", REMOVE: "remove key"}
 LISTED_BYTES_MIN = 25               # a listed key is no shorter than this
 
 
@@ -58,7 +59,7 @@ class KeyAnswers:
     def answer(self, question: Question, now: float, out: list[Effect]) -> None:
         """Now or later."""
         action = ACTION_OF[question.query.name]
-        response = self._listing(question) if action == LIST else self._begin(question, action, now, out)
+        response = self._listing(question, out) if action == LIST else self._begin(question, action, now, out)
         if response is not None:
             self._respond(question, response, now, out)
 
@@ -76,11 +77,12 @@ class KeyAnswers:
         except WireError:
             return KeyResponse(False)
         if self._keyring is None or not self._keyring.keys:
-            return KeyResponse(False, "No keyring to modify (encryption not enabled)")    # never made by a query
+            return _refused("No keyring to modify (encryption not enabled)", out)    # never made by a query
+        _received(question, out)
         try:
             self._change(question, action, key, self._keyring, now, out)
         except CommandError as error:
-            return KeyResponse(False, str(error))
+            return _failed(action, str(error), out)
         return None
 
     def _change(self, question: Question, action: str, key: bytes, keyring: Keyring, now: float,
@@ -94,14 +96,16 @@ class KeyAnswers:
         def over(failure: str, now: float, out: list[Effect]) -> None:
             if not failure:
                 _apply(action, key, keyring)
-            self._respond(question, KeyResponse(not failure, failure), now, out)
+            response = _failed(action, failure, out) if failure else KeyResponse(True)
+            self._respond(question, response, now, out)
 
         self._changes.change(after, over, now, out)
 
-    def _listing(self, question: Question) -> KeyResponse:
+    def _listing(self, question: Question, out: list[Effect]) -> KeyResponse:
         """All keys, or as many as fit the answer's limit."""
         if self._keyring is None or not self._keyring.keys:
-            return KeyResponse(False, "Keyring is empty (encryption not enabled)")
+            return _refused("Keyring is empty (encryption not enabled)", out)
+        _received(question, out)
         keys = [b2a_base64(key, newline=False).decode() for key in self._keyring.keys]
         response = KeyResponse(True, "", keys, keys[0])
         shown = min(self._answers.response_bytes // LISTED_BYTES_MIN, len(keys))
@@ -118,6 +122,22 @@ class KeyAnswers:
         except CommandError:
             return False
         return True
+
+
+# Who changes keys is of interest to operators, who look for Serf's words.
+
+def _received(question: Question, out: list[Effect]) -> None:
+    out.append(Notice(INFO, f"Received {question.query.name.removeprefix(INTERNAL)} query", as_serf=True))
+
+
+def _refused(why: str, out: list[Effect]) -> KeyResponse:
+    out.append(Notice(ERROR, why, as_serf=True))
+    return KeyResponse(False, why)
+
+
+def _failed(action: str, why: str, out: list[Effect]) -> KeyResponse:
+    out.append(Notice(ERROR, f"Failed to {FAILED_TO[action]}: {why}", as_serf=True))
+    return KeyResponse(False, why)
 
 
 def _apply(action: str, key: bytes, keyring: Keyring) -> None:

@@ -10,10 +10,11 @@ from gossipd.daemon import engine as engine_module
 from gossipd.daemon.engine import Engine
 from gossipd.daemon.life import EXIT_LEFT, EXIT_STOPPED, Life
 from gossipd.daemon.prober import run_timers
-from gossipd.effects import INFO, Emit, Notice, OpenExchange, Part, Rejected, Reply, SendDatagram
+from gossipd.effects import DEBUG, INFO, Emit, Notice, OpenExchange, Part, Rejected, Reply, SendDatagram
 from gossipd.errors import CommandError
 from gossipd.events import MEMBER_JOIN, MemberEvent, QueryEvent
 from tests.support.fakenode import FakeMachine, FakeNode, refusing
+from gossipd.serfcli.agent.console import words_of
 from tests.support.memory import MemoryNetwork
 from tests.support.virtual import in_virtual_time
 
@@ -300,6 +301,15 @@ async def test_a_deadline_that_comes_forward_is_met():
         await trio.sleep(2)
         nursery.cancel_scope.cancel()
     assert machine.ran == [start + 3.0]
+
+def test_serfs_own_words_are_not_demoted_where_its_agent_is_played(caplog):
+    engine = an_engine()
+    engine.node.on_datagram = lambda data: [Notice(INFO, "Received use-key query", as_serf=True), Notice(INFO, "ours")]
+    with caplog.at_level(INFO, "gossipd"):
+        engine.receive(b"x", BEA)
+    assert [words_of(record) for record in caplog.records] == [
+        (INFO, "serf", "Received use-key query"), (DEBUG, "serf", "ours")]
+
 
 
 @in_virtual_time

@@ -7,7 +7,7 @@ from base64 import b64encode
 import pytest
 
 from gossipd.commands import ChangeKeys, KeyOutcome
-from gossipd.effects import Reply
+from gossipd.effects import ERROR, INFO, Notice, Reply
 from gossipd.errors import CommandError
 from gossipd.serf.keeping import CHANGES_MAX
 from gossipd.serf.keys import QUERY_OF
@@ -97,6 +97,24 @@ def test_without_encryption_no_query_makes_a_keyring(action):
         assert response == KeyResponse(False, "No keyring to modify (encryption not enabled)")
 
 
+@pytest.mark.parametrize(("ring", "action", "key", "lines"), [
+    ([ONE], "install", TWO, [(INFO, "Received install-key query")]),
+    ([ONE], "list", b"", [(INFO, "Received list-keys query")]),
+    ([ONE], "install", SHORT[:3], [(INFO, "Received install-key query"),
+                                   (ERROR, "Failed to install key: key size must be 16, 24 or 32 bytes")]),
+    ([ONE], "use", TWO, [(INFO, "Received use-key query"),
+                         (ERROR, "Failed to change primary key: Requested key is not in the keyring")]),
+    ([ONE], "remove", ONE, [(INFO, "Received remove-key query"),
+                            (ERROR, "Failed to remove key: Removing the primary key is not allowed")]),
+    ([], "use", ONE, [(ERROR, "No keyring to modify (encryption not enabled)")]),
+    ([], "list", b"", [(ERROR, "Keyring is empty (encryption not enabled)")]),
+])
+def test_what_is_asked_of_the_ring_is_in_the_log_in_serfs_words(ring, action, key, lines):
+    bench = node(*ring)
+    asked(bench, action, encode_key_request(key))
+    assert bench.takes(Notice) == [Notice(level, text, as_serf=True) for level, text in lines]
+
+
 def sent(bench: SerfBench, action: str, key: bytes, id: int) -> None:
     record = bench.lower.members.get("bea")
     ltime = bench.serf.clocks.query.time
@@ -114,6 +132,7 @@ def test_a_key_is_kept_before_it_counts_and_a_failure_to_keep_it_changes_nothing
     assert after == [ONE, TWO] and ring.keys == [ONE] and bench.sends() == []
     kept("disk full", bench.now, bench.out)
     assert decode_key_response(bench.sends()[0][1].payload) == KeyResponse(False, "disk full") and ring.keys == [ONE]
+    assert Notice(ERROR, "Failed to install key: disk full", as_serf=True) in bench.out
     assert asked(bench, "install", encode_key_request(ONE)) == KeyResponse(True) and len(disk.asked) == 1
 
 
