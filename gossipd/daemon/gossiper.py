@@ -138,10 +138,10 @@ def _what_go_says(address: str) -> str:
         colon, port = rest[:1], rest[1:]
         if colon not in ("", ":"):
             return f"address {address}: missing port in address"
-    if not colon or (port.isascii() and port.isdigit() and int(port) <= PORT_MAX):
+    is_number = port.isascii() and port.isdigit()
+    if not colon or (is_number and int(port.lstrip("0")[:6] or 0) <= PORT_MAX):     # int() takes no thousands of digits
         return f"lookup {host}: no such host"
-    wrong = "value out of range" if port.isascii() and port.isdigit() else "invalid syntax"
-    return f'strconv.ParseUint: parsing "{port}": {wrong}'
+    return f'strconv.ParseUint: parsing "{port}": {"value out of range" if is_number else "invalid syntax"}'
 
 
 async def keep_joining(engine: Engine, join: JoinSection) -> None:

@@ -131,6 +131,7 @@ WRONG = {
     "192.0.2.1:\u0661": 'strconv.ParseUint: parsing "\u0661": invalid syntax',
     "[::1]:-1": 'strconv.ParseUint: parsing "-1": invalid syntax',
     "192.0.2.1:65536": 'strconv.ParseUint: parsing "65536": value out of range',
+    f"192.0.2.1:{'1' * 5000}": f'strconv.ParseUint: parsing "{"1" * 5000}": value out of range',
     "busy": "lookup busy: Temporary failure in name resolution",
 }
 
