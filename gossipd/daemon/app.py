@@ -178,6 +178,7 @@ async def serve(
         await engine.life.over.wait()
     if patience.cancelled_caught:
         log.error("leaving took longer than timeout_s=%.1f: stopping", config.leave.timeout_s)
+        engine.life.stop()
     face.stopping(engine)
     for scope in (prober, gossiper, transport):
         scope.cancel()

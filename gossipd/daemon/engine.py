@@ -252,6 +252,8 @@ class Engine:
 
     def join(self, addresses: list[str], replay: bool, done: Done) -> None:
         """Join by names or addresses. Raises CommandError."""
+        if self.life.over.is_set():
+            raise CommandError("Serf can't Join after Leave or Shutdown", "this node is stopping")
         if self._joiner is None or not self._joiner(addresses, replay, done):
             raise CommandError("too many joins are under way")
 
@@ -333,7 +335,7 @@ class Engine:
 
     def _open(self, exchange: OpenExchange) -> None:
         dial = self._dialers.get(exchange.purpose)
-        if dial is None or not dial(exchange):
+        if self.life.over.is_set() or dial is None or not dial(exchange):     # over: nobody might dial any more
             self.exchange_done(exchange.id, None, "too many connections")
 
     def _emit(self, effect: Emit) -> None:
@@ -363,12 +365,12 @@ class Engine:
 
     def _held(self, reason: str, stranger: str, now: float) -> int | None:
         """None: no line for this refusal. Else how many others the line speaks for."""
-        if not stranger:
-            return self._rejections.admit(reason, now)
-        if self._strangers.is_due(stranger, now) and (held := self._rejections.admit(reason, now)) is not None:
-            return held + (self._strangers.admit(stranger, now) or 0)
-        self._strangers.hold(stranger)
-        return None
+        if stranger and not self._strangers.is_due(stranger, now):
+            return self._strangers.admit(stranger, now)
+        held = self._rejections.admit(reason, now)
+        if stranger and held is not None:
+            held += self._strangers.admit(stranger, now) or 0
+        return held
 
     def _record(self, record: Record) -> None:
         if self._recorder is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 INTERVAL_S = 1.0    # at most one line for each kind in this time
 KINDS_MAX = 64      # that are told apart; there are about two dozen
+OTHER = "other"     # and the kinds beyond are one
 
 
 class Throttle:
@@ -16,10 +17,10 @@ class Throttle:
 
     def admit(self, kind: str, now: float) -> int | None:
         """None: hold this line back. Else how many were since the last one that went through."""
-        if not self.is_due(kind, now):
-            self.hold(kind)
+        due, kind = self.is_due(kind, now), self._known(kind)
+        if not due:
+            self._held[kind] = self._held.get(kind, 0) + 1
             return None
-        kind = self._known(kind)
         self._last[kind] = now
         return self._held.pop(kind, 0)
 
@@ -29,18 +30,15 @@ class Throttle:
             self._forget(now)
         return now >= self._last.get(self._known(kind), float("-inf")) + self._interval_s
 
-    def hold(self, kind: str) -> None:
-        """Count one that does not go through."""
-        kind = self._known(kind)
-        self._held[kind] = self._held.get(kind, 0) + 1
-
     def _known(self, kind: str) -> str:
-        return kind if kind in self._last or len(self._last) < KINDS_MAX else "other"
+        return kind if kind in self._last or len(self._last) < KINDS_MAX else OTHER
 
     def _forget(self, now: float) -> None:
-        """Kinds that would go through anyhow and speak for no others."""
-        self._last = {kind: last for kind, last in self._last.items()
-                      if now < last + self._interval_s or kind in self._held}
+        """Kinds that would go through anyhow; what they still held back counts for the others."""
+        for kind in [kind for kind, last in self._last.items() if now >= last + self._interval_s]:
+            del self._last[kind]
+            if held := self._held.pop(kind, 0):
+                self._held[OTHER] = self._held.get(OTHER, 0) + held
 
 
 def more(held: int) -> str:

@@ -32,6 +32,7 @@ from gossipd.daemon.life import EXIT_LEFT, EXIT_STOPPED
 from gossipd.daemon.net import bind_gossip
 from gossipd.errors import GossipdError
 from gossipd.hooks import parse_spec
+from tests.shell.test_rpc import Caller
 from tests.support.virtual import in_real_time
 
 FAST = {"serf.leave_propagate_delay_s": 0.01}
@@ -123,6 +124,21 @@ async def test_a_leave_that_takes_too_long_is_cut_off(tmp_path, caplog):
     async with running(config) as outcome:
         os.kill(os.getpid(), signal.SIGINT)
     assert outcome.code == EXIT_STOPPED and "leaving took longer" in caplog.text
+
+
+@in_real_time
+async def test_who_joins_while_handlers_hold_up_the_end_is_refused_and_the_end_is_the_same(tmp_path):
+    go, done = tmp_path / "go", tmp_path / "done"
+    script = f"until test -e {go}; do sleep 0.02; done; touch {done}"
+    async with running(a_config(tmp_path, hooks=tuple(parse_spec(f"user={script}")))) as outcome:
+        caller = await Caller(await trio.open_unix_socket(str(tmp_path / "ann.sock"))).hello()
+        await caller.ask("event", {"Name": "deploy", "Payload": b"", "Coalesce": False})
+        os.kill(os.getpid(), signal.SIGINT)
+        await trio.sleep(0.1)       # all but the handlers and clients has ended
+        answer = await caller.ask("join", {"Existing": ["127.0.0.1:1"], "Replay": False})
+        go.touch()
+    assert answer["Error"] == "Serf can't Join after Leave or Shutdown"
+    assert outcome.code == EXIT_LEFT and done.exists()
 
 
 @in_real_time

@@ -10,11 +10,12 @@ from gossipd.daemon import engine as engine_module
 from gossipd.daemon.engine import Engine
 from gossipd.daemon.life import EXIT_LEFT, EXIT_STOPPED, Life
 from gossipd.daemon.prober import run_timers
+from gossipd.daemon.throttle import KINDS_MAX
 from gossipd.effects import DEBUG, INFO, Emit, Notice, OpenExchange, Part, Rejected, Reply, SendDatagram
 from gossipd.errors import CommandError
 from gossipd.events import MEMBER_JOIN, MemberEvent, QueryEvent
-from tests.support.fakenode import FakeMachine, FakeNode, refusing
 from gossipd.serfcli.agent.console import words_of
+from tests.support.fakenode import FakeMachine, FakeNode, refusing
 from tests.support.memory import MemoryNetwork
 from tests.support.virtual import in_virtual_time
 
@@ -213,6 +214,18 @@ def test_joining_before_the_gossiper_runs_is_refused():
         an_engine().join(["bea"], False, lambda result, error: None)
 
 
+def test_when_all_is_over_nobody_is_joined_or_dialled_any_more():
+    engine, asked = an_engine(), []
+    engine.join_with(lambda *join: asked.append(join) or True)
+    engine.dial_with("sync", lambda exchange: asked.append(exchange) or True)
+    engine.life.stop()
+    with pytest.raises(CommandError, match="Serf can't Join after Leave or Shutdown"):
+        engine.join(["bea"], False, lambda result, error: None)
+    engine.node.on_datagram = lambda data: [exchange(7)]
+    engine.receive(b"x", BEA)
+    assert asked == [] and [id for id, _, _ in engine.node.exchanges] == [7]
+
+
 def test_moments_turn_into_wall_time():
     assert an_engine().wall(99.0) == 999_999.0
 
@@ -254,6 +267,24 @@ def test_a_peer_with_other_settings_is_worth_a_line_a_minute_that_says_what_to_l
     assert caplog.messages[2].endswith(" more=109")
 
 
+def test_each_refusal_that_is_held_back_is_spoken_for_once(caplog):
+    engine = an_engine()
+    now = 100.0
+    engine.clock = lambda: now
+    for host in ("127.0.0.2", "127.0.0.3"):
+        engine._rejected(Rejected("wrong label", (host, 7946)))
+    now = 101.0
+    engine._rejected(Rejected("wrong label", ("127.0.0.3", 7946)))
+    assert caplog.messages[1].endswith(" more=1")
+
+
+def test_peers_with_other_settings_of_any_number_take_no_memory():
+    engine = an_engine()
+    for number in range(5000):
+        engine._rejected(Rejected("wrong label", (f"10.0.{number >> 8}.{number & 255}", 7946)))
+    assert len(engine._strangers._held) + len(engine._strangers._last) <= 2 * KINDS_MAX + 2
+
+
 
 def test_a_source_cannot_break_a_log_line(caplog):
     engine = an_engine()
@@ -269,6 +300,15 @@ def test_notices_are_logged_at_their_level(caplog):
     with caplog.at_level(INFO, "gossipd"):
         engine.receive(b"x", BEA)
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("INFO", "100% sure")]
+
+
+def test_serfs_own_words_are_not_demoted_where_its_agent_is_played(caplog):
+    engine = an_engine()
+    engine.node.on_datagram = lambda data: [Notice(INFO, "Received use-key query", as_serf=True), Notice(INFO, "ours")]
+    with caplog.at_level(INFO, "gossipd"):
+        engine.receive(b"x", BEA)
+    assert [words_of(record) for record in caplog.records] == [
+        (INFO, "serf", "Received use-key query"), (DEBUG, "serf", "ours")]
 
 
 # --- timers ----------------------------------------------------------------------------------------------------------
@@ -301,15 +341,6 @@ async def test_a_deadline_that_comes_forward_is_met():
         await trio.sleep(2)
         nursery.cancel_scope.cancel()
     assert machine.ran == [start + 3.0]
-
-def test_serfs_own_words_are_not_demoted_where_its_agent_is_played(caplog):
-    engine = an_engine()
-    engine.node.on_datagram = lambda data: [Notice(INFO, "Received use-key query", as_serf=True), Notice(INFO, "ours")]
-    with caplog.at_level(INFO, "gossipd"):
-        engine.receive(b"x", BEA)
-    assert [words_of(record) for record in caplog.records] == [
-        (INFO, "serf", "Received use-key query"), (DEBUG, "serf", "ours")]
-
 
 
 @in_virtual_time

@@ -28,7 +28,15 @@ def test_kinds_of_long_ago_make_room():
         throttle.admit(f"kind {number}", 10.0)
     assert throttle.admit("kind 1", 11.0) is None
     assert throttle.admit("new", 69.0) == 0 and throttle.admit("newer", 69.0) is None      # both are "other"
-    assert throttle.admit("newest", 70.0) == 0 and throttle.admit("kind 1", 70.0) == 1
+    assert throttle.admit("newest", 70.0) == 0 and throttle.admit("kind 1", 70.0) == 0
+
+
+def test_kinds_of_long_ago_make_room_though_they_held_something_back():
+    throttle = Throttle(60.0)
+    for number in range(KINDS_MAX):
+        assert [throttle.admit(f"kind {number}", 10.0) for _ in range(2)] == [0, None]
+    assert [throttle.admit(f"new {number}", 1000.0) for number in range(KINDS_MAX)] == [0] * KINDS_MAX
+    assert [throttle.admit(kind, 1000.0) for kind in ("one", "too many")] == [KINDS_MAX, None]     # both are "other"
 
 
 def test_a_line_says_for_how_many_it_speaks():
