@@ -40,6 +40,7 @@ class Fanout(Generic[T]):
         try:
             return self._helper.submit(_write_each, each, left)
         except RuntimeError:        # no more threads for this process
+            self._helper = None     # it keeps what it was given for when there is one
             return None
 
 

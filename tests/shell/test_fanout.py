@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -67,13 +69,19 @@ def test_few_writes_start_no_thread():
     assert threading.active_count() == before
 
 
-def test_where_no_thread_can_be_started_one_writes_all(monkeypatch):
-    def no_more(*args: object) -> None:
+def test_where_no_thread_can_be_started_one_writes_all_and_nothing_is_kept_for_it(monkeypatch):
+    def no_more(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor.submit", no_more)
-    sinks = [Sink() for _ in range(COUNT)]
-    assert write(Fanout(), sinks) == {} and all(len(sink.got) == 1 for sink in sinks)
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    fanout = Fanout[Sink]()
+    sinks = [Sink(takes=4) for _ in range(COUNT)]
+    left = fanout.write([(sink, sink.send, b"record") for sink in sinks])
+    assert left == [(sink, b"rd") for sink in sinks] and all(sink.got == [b"reco"] for sink in sinks)
+    kept = [weakref.ref(sink) for sink in sinks]
+    del left, sinks
+    gc.collect()
+    assert not any(sink() for sink in kept)
 
 
 @in_real_time
