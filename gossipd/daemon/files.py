@@ -197,6 +197,7 @@ class LineFile:
     def _open(self) -> None:
         if self._fd < 0 or not self._writable:
             self._take(os.O_RDWR | os.O_CREAT)
+            self.size = min(self.size, os.fstat(self._fd).st_size)      # it may be another file
         elif not self._is_ours():
             self.close()
             raise FileNotFoundError(errno.ENOENT, "the file was removed or replaced")

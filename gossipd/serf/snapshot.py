@@ -134,10 +134,10 @@ class Replay:
         name, space, address = line[len(key):].rpartition(b" ")
         if not space:
             self._restored.warn(f"snapshot line without address: {line[:100]!r}")
-        elif name in into:
-            into[name] = address
         elif len(line) > LINE_BYTES_MAX:
             self._restored.warn(f"snapshot line too long: {line[:100]!r}")
+        elif name in into:
+            into[name] = address
         elif out_of.pop(name, None) is not None or len(into) + len(out_of) < self._members_max:
             into[name] = address
         else:

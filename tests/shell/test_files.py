@@ -167,6 +167,17 @@ def test_a_write_cut_short_leaves_no_piece_of_a_line(tmp_path):
     assert (tmp_path / "f").read_bytes() == b"1\n2\n3\n" and file.size == 6
 
 
+def test_a_write_cut_short_in_a_new_file_leaves_nothing_of_the_size_of_the_old_one(tmp_path):
+    file = a_file(tmp_path, b"1\n" * 50)
+    (tmp_path / "f").unlink()
+    with pytest.raises(OSError, match="removed or replaced"):
+        file.append(b"2\n")
+    with no_file_larger_than(4), pytest.raises(OSError, match="File too large"):
+        file.append(b"2345\n")
+    file.append(b"6\n")
+    assert (tmp_path / "f").read_bytes() == b"6\n" and file.size == 2
+
+
 def test_a_write_cut_short_that_cannot_be_taken_back_costs_one_line(tmp_path, monkeypatch):
     file = a_file(tmp_path, b"1\n")
     monkeypatch.setattr(files.os, "ftruncate", refusing(PermissionError(1, "Operation not permitted")))

@@ -193,7 +193,7 @@ def test_a_node_without_a_snapshot_records_nothing():
 LINES = [
     b"clock: 5", b"clock: 6", b"clock: 07", b"event-clock: 8", b"event-clock: 9", b"query-clock: 1", b"clock: x",
     b"clock: 99999999999999999999", b"leave", b"alive: a clock: 1:2", b"alive: b 1:2", b"not-alive: a", b"",
-    b"# failed: b 1:3", b"alive: " + b"c" * 50 + b" 1:4", b"z" * 50 + b"clock: 4"]
+    b"# failed: b 1:3", b"alive: b " + b"1" * 50 + b":2", b"alive: " + b"c" * 50 + b" 1:4", b"z" * 50 + b"clock: 4"]
 
 
 @given(st.lists(st.sampled_from(LINES), max_size=60), st.integers(1, 300), st.booleans(), st.booleans())
