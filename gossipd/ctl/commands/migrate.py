@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gossipd.hooks import Hook
 
 COLUMNS = 118
+START_JOIN = "Serf's agent ends if none of start_join answers, and retries retry_join alone; gossipd retries them all."
 LINE_BYTES_MAX = 1 << 16                # of a file that has no lines
 SNAPSHOT_LINES = (b"alive: ", b"not-alive: ", b"failed: ", b"clock: ", b"event-clock: ", b"query-clock: ",
                   b"coordinate: ", b"leave", b"#")
@@ -42,7 +43,7 @@ def run_migrate(arguments: Arguments, connect: Callable[[], Client]) -> int:
         config = merge([Source(values, file.specs)])
     except ConfigError as error:
         raise ClientError("; ".join(str(error).splitlines())) from None
-    sys.stdout.write("".join(document(path, values, config.hooks, lost)))
+    sys.stdout.write("".join(document(path, values, config.hooks, lost, different(file))))
     for line in lost:
         complain(line)
     return EXIT_PARTLY if lost else EXIT_OK
@@ -55,6 +56,11 @@ def settings_of(file: SerfFile) -> dict[str, dict[str, Any]]:
     return values
 
 
+def different(file: SerfFile) -> dict[str, str]:
+    """By `section.key`: where gossipd does something else than Serf does with the same file."""
+    return {"join.seeds": START_JOIN} if file.given.get("start_join") else {}
+
+
 def _about_snapshot(path: str) -> list[str]:
     """What is wrong with it. Raises ConfigError if it cannot be read."""
     strange = 0
@@ -64,8 +70,9 @@ def _about_snapshot(path: str) -> list[str]:
     return [f"{path}: {strange} lines are no lines of a snapshot and will be skipped"] if strange else []
 
 
-def document(path: str, values: dict[str, dict[str, Any]], hooks: Sequence[Hook], lost: list[str]) -> Iterator[str]:
-    """TOML with the meaning of each setting as comments."""
+def document(path: str, values: dict[str, dict[str, Any]], hooks: Sequence[Hook], lost: list[str],
+             remarks: dict[str, str]) -> Iterator[str]:
+    """TOML with the meaning of each setting as comments, and `remarks` by `section.key`."""
     yield from _comment(f"Settings of gossipd, made from {path} by gossipctl migrate. See gossipd.toml(5).")
     if values.get("encryption", {}).get("key") or values.get("rpc", {}).get("auth_key"):
         yield from _comment("It holds a key: let nobody read it who should not.")
@@ -73,7 +80,7 @@ def document(path: str, values: dict[str, dict[str, Any]], hooks: Sequence[Hook]
         yield from _comment(f"No equivalent: {line}.")
     for section, settings in SETTINGS.items():
         if chosen := values.get(section):
-            yield from _section(section, [(key, chosen[key]) for key in settings if key in chosen])
+            yield from _section(section, [(key, chosen[key]) for key in settings if key in chosen], remarks)
     for hook in hooks:
         yield f"\n[[{SECTION}]]\n"
         yield from _comment(HANDLER_SETTINGS["timeout"].help + " Serf's agent waits for ever.")
@@ -82,11 +89,11 @@ def document(path: str, values: dict[str, dict[str, Any]], hooks: Sequence[Hook]
         yield _toml({"run": hook.script})
 
 
-def _section(section: str, chosen: list[tuple[str, Any]]) -> Iterator[str]:
+def _section(section: str, chosen: list[tuple[str, Any]], remarks: dict[str, str]) -> Iterator[str]:
     """Tables come last: what follows them would be theirs."""
     yield f"\n[{section}]\n"
     for key, value in sorted(chosen, key=lambda one: isinstance(one[1], dict)):
-        yield from _comment(SETTINGS[section][key].help)
+        yield from _comment(f"{SETTINGS[section][key].help} {remarks.get(f'{section}.{key}', '')}")
         yield _toml({section: {key: value}}) if isinstance(value, dict) else _toml({key: value})
 
 

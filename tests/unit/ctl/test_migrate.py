@@ -82,6 +82,14 @@ def test_each_setting_is_explained(migrate):
         '# timeout = "60s"', 'on = ["query:load"]', 'run = "uptime"']
 
 
+def test_it_says_that_what_ended_serfs_agent_is_retried_from_now_on(migrate):
+    _, text, said = migrate({"start_join": ["192.0.2.9"], "retry_join": ["192.0.2.8"]})
+    words = " ".join(text.replace("\n# ", " ").split())
+    assert said == "" and "Serf's agent ends if none of start_join answers" in words
+    assert "gossipd retries them all. seeds = [" in words
+    assert "start_join" not in migrate({"retry_join": ["192.0.2.8"]})[1]
+
+
 def test_a_file_with_a_key_says_so(migrate):
     assert "holds a key" in migrate({"encrypt_key": KEY})[1]
     assert "holds a key" not in migrate({"node_name": "ann"})[1]
