@@ -14,6 +14,7 @@ GATHER_S = 0.1                      # those heard of so shortly one after the ot
 JOIN_PAUSE_S = 1.0                  # between joins
 JOIN_HOSTS_MAX = 3                  # hosts of one join: one that answers tells of all the others
 RETRY_PAUSE_S = (2.0, 60.0)         # after a join that did not help, doubling
+DOUBLINGS_MAX = 20                  # beyond 1024 no float holds the number
 NEWCOMER_DELAY_S = (1.0, 30.0)      # a newcomer joins us by itself; if not, one of us should try, not all at once
 NEWCOMER_DELAY_EACH_S = 0.1         # of the others: over so long the tries of all are spread, up to the limit above
 PEERS_MAX = 2048
@@ -111,7 +112,8 @@ class Peers:
         self._full_until = -inf
         shortest, longest = RETRY_PAUSE_S
         for peer in tried:
-            self._try_at(peer, now + min(longest, shortest * 2 ** peer.failures) * self._rng.uniform(0.8, 1.2))
+            pause_s = min(longest, shortest * 2 ** min(peer.failures, DOUBLINGS_MAX))
+            self._try_at(peer, now + pause_s * self._rng.uniform(0.8, 1.2))
             peer.failures += 1
         self._not_before = now + JOIN_PAUSE_S
 

@@ -53,6 +53,12 @@ def test_a_host_that_does_not_answer_is_tried_again_less_and_less_often_while_it
     assert all(0.8 * 60 <= pause <= 1.2 * 60 for pause in pauses[5:])
 
 
+def test_a_host_that_does_not_answer_for_days_is_tried_at_the_same_pace_as_ever():
+    world = World(BEA)
+    times = [at for at, _ in world.run(100_000.0, repeat=[BEA])]
+    assert world.peers.listed(world.now)[0].failures == len(times) > 1100 and times[-1] > 100_000.0 - 1.2 * 60
+
+
 def test_who_is_not_heard_of_any_more_is_not_tried_any_more():
     world = World(BEA)
     assert max(at for at, _ in world.run(1000.0)) < 120.0
