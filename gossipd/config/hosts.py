@@ -40,7 +40,7 @@ def unreachable(host: str) -> str:
     if host == "255.255.255.255":
         return "the broadcast address"
     first, dot, _ = host.partition(".")
-    if host.count(".") == 3 and first.isascii() and first.isdigit() and 224 <= int(first) <= 239:
+    if host.count(".") == 3 and len(first) == 3 and first.isascii() and first.isdigit() and 224 <= int(first) <= 239:
         return "a multicast address"
     group, colon, _ = host.partition(":")
     return "a multicast address" if colon and len(group) == 4 and group.startswith("ff") else ""

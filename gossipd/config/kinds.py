@@ -36,9 +36,15 @@ class Text(Kind):
         self.expected, self._bytes_max = expected, bytes_max
 
     def read(self, value: object) -> str:
-        if not isinstance(value, str) or "\0" in value or (self._bytes_max and len(value.encode()) > self._bytes_max):
+        if not isinstance(value, str) or "\0" in value or (self._bytes_max and not self._fits(value)):
             raise ValueError(self.expected)
         return value
+
+    def _fits(self, value: str) -> bool:
+        try:
+            return len(value.encode()) <= self._bytes_max
+        except UnicodeError:
+            return False
 
 
 class Choice(Kind):
@@ -170,7 +176,7 @@ class Addresses(Kind):
             raise ValueError(self.expected)
         for item in value:
             if not self.is_one(item):
-                raise ValueError(f"{self.expected}; {item!r} is none")
+                raise ValueError(f"{self.expected}; {item!r} is none" if isinstance(item, str) else self.expected)
         return tuple(value)
 
     def is_one(self, item: object) -> bool:
@@ -273,8 +279,7 @@ def read_duration(value: object) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        seconds = float(value)
-        return seconds if abs(seconds) < DURATION_MAX_S else None       # no infinity, no nan
+        return float(value) if abs(value) < DURATION_MAX_S else None        # no infinity, no nan
     if not isinstance(value, str):
         return None
     sign, digits = (-1.0, value[1:]) if value.startswith("-") else (1.0, value.removeprefix("+"))

@@ -29,7 +29,7 @@ class File(Source):
         self._path, self._text = path, read_text(path)
         try:
             super().__init__(tomllib.loads(self._text))
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:         # also of a number that is too long for Python
             raise ConfigError(f"{path}: {error}") from None
         except RecursionError:
             raise ConfigError(f"{path}: is nested too deep") from None
@@ -177,6 +177,8 @@ def _instead(raw: object, section: str, key: str) -> str:
     """The refused value, unless it is long, a list, or a secret."""
     if "key" in key.split("_") or not isinstance(raw, str | int | float):
         return ""
+    if isinstance(raw, int) and raw.bit_length() > 64:
+        return ""       # Python does not show thousands of digits
     text = repr(raw).lower() if isinstance(raw, bool) else repr(raw)
     return f", not {text}" if len(text) <= 60 else ""
 

@@ -55,7 +55,7 @@ def on_interface(interface: str, bind: Address) -> Address:
 def interface_exists(name: str) -> bool:
     try:
         socket.if_nametoindex(name)
-    except (OSError, UnicodeError):
+    except (OSError, ValueError):
         return False
     return True
 

@@ -117,22 +117,24 @@ def split_address(address: str) -> tuple[str, int]:
 
 def _port(text: str) -> int:
     """Of a number, the name of a service, or nothing, which is 0. Raises NotConnected."""
-    if not (text.isascii() and text[text.startswith(("+", "-")):].isdigit()):
+    digits = text[text.startswith(("+", "-")):]
+    if not (digits.isascii() and digits.isdigit()):
         try:
             return _socket.getservbyname(text, "tcp") if text else 0
-        except OSError:
+        except (OSError, ValueError):
             raise NotConnected(f"dial tcp: address tcp/{text}: unknown port") from None
-    if not 0 <= int(text) <= PORT_MAX:
+    digits = digits.lstrip("0")     # Python refuses to read thousands of them
+    if len(digits) > len(str(PORT_MAX)) or int(digits or "0") > PORT_MAX or (digits and text[0] == "-"):
         raise NotConnected(f"dial tcp: address {text}: invalid port")
-    return int(text)
+    return int(digits or "0")
 
 
 def _look_up(host: str, port: int) -> list[tuple[int, Any]]:
     """Family and socket address of each address, IPv4 first, as Go tries them."""
-    name = (host or "127.0.0.1").encode("ascii" if host.isascii() else "idna")
     try:
+        name = (host or "127.0.0.1").encode("ascii" if host.isascii() else "idna")
         found = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):
         raise NotConnected(f"dial tcp: lookup {host}: no such host") from None
     return sorted(((family, where) for family, _, _, _, where in found), key=lambda one: one[0] != _socket.AF_INET)
 

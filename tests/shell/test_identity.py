@@ -8,7 +8,13 @@ import pytest
 from gossipd.config.schema import Config, NetworkSection, NodeSection
 from gossipd.daemon import interfaces
 from gossipd.daemon.identity import advertised_address, advertised_bytes, bind_address, node_name, resolve
-from gossipd.daemon.interfaces import interface_addresses, ipv4_addresses, ipv6_addresses, parse_if_inet6
+from gossipd.daemon.interfaces import (
+    interface_addresses,
+    interface_exists,
+    ipv4_addresses,
+    ipv6_addresses,
+    parse_if_inet6,
+)
 from gossipd.errors import GossipdError
 
 
@@ -138,6 +144,11 @@ def test_what_serf_says_of_an_interface_is_said(addresses, found, bind, wrong):
     with pytest.raises(GossipdError) as refusal:
         bind_address(a_config(bind, interface="eth0"))
     assert str(refusal.value) == wrong
+
+
+@pytest.mark.parametrize("name", ["nope0", "", "x" * 300, "a\0b", "\udcff", "\ud800"])
+def test_what_is_no_name_of_an_interface_is_none(name):
+    assert not interface_exists(name)
 
 
 def test_an_interface_that_is_not_there_is_refused_by_name():

@@ -23,9 +23,12 @@ def run_keys(arguments: Arguments, connect: Callable[[], Client]) -> int:
     assert arguments.command is not None
     if arguments.command.name == "keygen":
         return _keygen(arguments)
-    action, key = arguments.words[0], _key(arguments)
+    action, listing = arguments.words[0], arguments.words == ["list"]
+    key = "" if listing else _key(arguments)
+    if not listing and not (key and action in ("install", "use", "remove")):
+        raise UsageError("keys needs list, install KEY, use KEY or remove KEY", arguments.command)
     with connect() as client, Progress(lambda: "asking all members"):
-        result = _call(client, action, key, arguments)
+        result = _call(client, action, key)
     if arguments.text("output") == "json":
         sys.stdout.write(json_text(_json(result, action)))
     else:
@@ -44,16 +47,12 @@ def _key(arguments: Arguments) -> str:
     return data.decode("utf-8", "surrogateescape").strip()
 
 
-def _call(client: Client, action: str, key: str, arguments: Arguments) -> KeyResult:
-    if action == "list" and len(arguments.words) == 1:
+def _call(client: Client, action: str, key: str) -> KeyResult:
+    if action == "list":
         return client.list_keys()
-    if action == "install" and key:
+    if action == "install":
         return client.install_key(key)
-    if action == "use" and key:
-        return client.use_key(key)
-    if action == "remove" and key:
-        return client.remove_key(key)
-    raise UsageError("keys needs list, install KEY, use KEY or remove KEY", arguments.command)
+    return client.use_key(key) if action == "use" else client.remove_key(key)
 
 
 def _listing(result: KeyResult) -> str:

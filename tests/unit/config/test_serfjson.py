@@ -270,6 +270,16 @@ def test_directories_in_a_directory_do_not_count_as_in_serf(tmp_path):
     assert load([str(tmp_path)]).node.name == "x"
 
 
+@pytest.mark.parametrize("address", ["9" * 5000 + ".1.1.1", "127.0.0.1:" + "9" * 5000, "9" * 5000])
+@pytest.mark.parametrize("name", ["bind", "advertise", "start_join", "rpc_addr"])
+def test_numbers_of_any_length_in_an_address_are_told_in_a_line(read, name, address):
+    try:
+        notices = read({name: [address] if name == "start_join" else address}).notices
+    except ConfigError as error:
+        notices = (str(error),)
+    assert [f"{name}: " in line for line in notices] == [True]
+
+
 def test_binding_where_nobody_can_reach_is_said_and_done_as_serf_does_it(read, tmp_path):
     config = read({"bind": "224.0.0.1"})
     assert config.network.bind == "224.0.0.1"

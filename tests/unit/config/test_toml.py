@@ -127,6 +127,25 @@ def test_a_file_nested_too_deep_is_refused_by_name(tmp_path):
         load([str(tmp_path / "deep.toml")])
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "0x" + "9" * 5000])
+@pytest.mark.parametrize("setting", [
+    "[swim]\nprobe_interval =", "[swim]\nretransmit_mult =", "[node]\nname =", "[join]\nseeds = [",
+    "[[handler]]\ntimeout ="])
+def test_numbers_of_any_length_are_refused_in_a_line(tmp_path, setting, number):
+    (tmp_path / "x.toml").write_text(f"{setting} {number}{' ]' if setting.endswith('[') else ''}\n")
+    with pytest.raises(ConfigError) as refusal:
+        load([str(tmp_path / "x.toml")])
+    for line in str(refusal.value).splitlines():
+        assert line.startswith(f"{tmp_path}/x.toml:") and number not in line
+    assert "expected Exceeds" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("values", [{"node": {"name": "\udcff"}}, {"encryption": {"label": "\udcff"}}])
+def test_names_that_are_no_text_are_refused_as_any_other(values):
+    (line,) = errors(values)
+    assert "expected a " in line and "codec" not in line
+
+
 def test_texts_hold_no_nul():
     assert [line.partition(": ")[0] for line in errors({"node": {"name": "a\0b"}, "snapshot": {"path": "/a\0b"}})] == [
         "node.name", "snapshot.path"]

@@ -224,6 +224,12 @@ def test_wrong_usage_is_one_line_and_exit_2(ctl, words):
     assert (code, out, err.count("\n")) == (2, "", 1) and err.startswith("gossipctl: ")
 
 
+@pytest.mark.parametrize("words", [["keys", "bogus"], ["keys", "list", "x"], ["keys", "list", ""], ["keys", "use"],
+                                   ["keys", "bogus", "x"], ["tags", "bogus"], ["tags", "list", "x"], ["tags", "set"]])
+def test_wrong_usage_is_told_before_a_daemon_is_looked_for(ctl, words):
+    assert ctl(*words, "--rpc-socket", "/nowhere/rpc.sock")[0] == 2
+
+
 def test_a_mistyped_word_is_answered_with_the_nearest(ctl):
     assert "did you mean members?" in ctl("membres")[2]
     assert "did you mean --status?" in ctl("members", "--statsu", "x")[2]

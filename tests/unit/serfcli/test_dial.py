@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gossipd.serfcli.dial import NotConnected, connect, split_address
+from gossipd.serfcli.dial import NotConnected, _look_up, connect, split_address
 from gossipd.serfcli.flags import Flags
 
 
@@ -16,7 +16,8 @@ def failure(address: str) -> str:
 
 @pytest.mark.parametrize("address, parts", [
     ("127.0.0.1:7373", ("127.0.0.1", 7373)), ("[::1]:1", ("::1", 1)), (":7379", ("", 7379)),
-    ("a.b:65535", ("a.b", 65535)), ("127.0.0.1:", ("127.0.0.1", 0)), ("a:+1", ("a", 1))])
+    ("a.b:65535", ("a.b", 65535)), ("127.0.0.1:", ("127.0.0.1", 0)), ("a:+1", ("a", 1)),
+    ("a:-0", ("a", 0)), ("a:" + "0" * 5000 + "1", ("a", 1))])
 def test_an_address_is_host_and_port(address, parts):
     assert split_address(address) == parts
 
@@ -36,9 +37,18 @@ def test_a_port_may_be_the_name_of_a_service(monkeypatch):
     ("127.0.0.1:99999", "dial tcp: address 99999: invalid port"),
     ("127.0.0.1:-1", "dial tcp: address -1: invalid port"),
     ("127.0.0.1:x", "dial tcp: address tcp/x: unknown port"),
+    ("127.0.0.1:\udcff", "dial tcp: address tcp/\udcff: unknown port"),
+    ("127.0.0.1:\0", "dial tcp: address tcp/\0: unknown port"),
+    ("127.0.0.1:" + "9" * 5000, f"dial tcp: address {'9' * 5000}: invalid port"),
 ])
 def test_what_is_wrong_with_an_address(address, text):
     assert failure(address) == text
+
+
+@pytest.mark.parametrize("host", ["\udcff", "\u00e9..", "\u00e9" * 100, "a..b"])
+def test_a_host_that_is_none_is_not_found(host):
+    with pytest.raises(NotConnected, match="no such host"):
+        _look_up(host, 1)
 
 
 @pytest.mark.parametrize("given, environment, where", [
