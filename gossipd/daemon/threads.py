@@ -13,5 +13,8 @@ _ABANDON: dict[str, Any] = {"cancellable" if trio.__version__.startswith("0.22."
 
 
 async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
-    """If the caller is cancelled, nobody waits for the thread: one that hangs in the kernel must not hold us up."""
-    return await trio.to_thread.run_sync(work, *arguments, **_ABANDON)
+    """If the caller is cancelled, nobody waits for the thread: one that hangs in the kernel must not hold us up.
+
+    It is one more thread, however many there are: those that trio hands out may all hang in name look-ups.
+    """
+    return await trio.to_thread.run_sync(work, *arguments, limiter=trio.CapacityLimiter(1), **_ABANDON)
