@@ -10,10 +10,10 @@ from gossipd.config.handlers import HANDLER_SETTINGS, SECTION, Filters
 from gossipd.config.schema import SETTINGS
 from gossipd.config.serfjson import SERFS_RPC, SerfFile
 from gossipd.config.source import Source
-from gossipd.config.textfile import opened
+from gossipd.config.textfile import opened, whole_text
 from gossipd.config.toml import merge
 from gossipd.ctl.arguments import Arguments
-from gossipd.ctl.output import EXIT_OK, EXIT_PARTLY, complain
+from gossipd.ctl.output import EXIT_OK, EXIT_PARTLY, complain, printable
 from gossipd.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -62,7 +62,9 @@ def different(file: SerfFile) -> dict[str, str]:
 
 
 def _about_snapshot(path: str) -> list[str]:
-    """What is wrong with it. Raises ConfigError if it cannot be read."""
+    """What is wrong with it. Raises ConfigError if it cannot be read, or its path cannot be written down."""
+    if whole_text(os.path.abspath(path)) != os.path.abspath(path):
+        raise ConfigError(f"{path}: TOML has no words for a path that is not UTF-8")
     strange = 0
     with opened(path) as file:
         while line := file.readline(LINE_BYTES_MAX):
@@ -106,4 +108,4 @@ def _toml(value: dict[str, Any]) -> str:
 def _comment(text: str) -> Iterator[str]:
     from textwrap import wrap
 
-    yield from (f"# {line}\n" for line in wrap(text, COLUMNS, break_on_hyphens=False, break_long_words=False))
+    yield from (f"# {line}\n" for line in wrap(printable(text), COLUMNS, break_on_hyphens=False, break_long_words=False))

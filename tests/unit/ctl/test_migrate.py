@@ -135,6 +135,15 @@ def test_a_snapshot_is_gone_on_with(migrate, tmp_path):
     assert migrate({}, str(tmp_path / "none"))[::2] == (1, "gossipctl: none: No such file or directory\n")
 
 
+def test_the_names_of_files_may_hold_anything_and_the_toml_is_whole(tmp_path, capsys):
+    odd = tmp_path / "a\x01\x7f\n[node]\udcff"
+    odd.write_text('{"node_name": "x", "statsd_addr": "y"}')
+    assert main(["migrate", str(odd)]) == 4
+    assert loaded(tmp_path / "new.toml", capsys.readouterr().out)
+    assert main(["migrate", str(odd), str(odd)]) == 1
+    assert capsys.readouterr().err.endswith("TOML has no words for a path that is not UTF-8\n")
+
+
 @pytest.mark.parametrize(("values", "message"), [
     ({"nodename": "x"}, 'gossipctl: serf.json:1: nodename: unknown key; did you mean node_name?\n'),
     ({"protocol": "5", "tags": 1}, "gossipctl: serf.json:1: protocol: expected a number; "
