@@ -108,4 +108,5 @@ def _toml(value: dict[str, Any]) -> str:
 def _comment(text: str) -> Iterator[str]:
     from textwrap import wrap
 
-    yield from (f"# {line}\n" for line in wrap(printable(text), COLUMNS, break_on_hyphens=False, break_long_words=False))
+    lines = wrap(printable(text), COLUMNS, break_on_hyphens=False, break_long_words=False)
+    yield from (f"# {line}\n" for line in lines)
