@@ -4,6 +4,7 @@ from __future__ import annotations
 
 NAME_LENGTH_MAX, LABEL_LENGTH_MAX = 253, 63     # RFC 1035 §2.3.4, as text
 _NEVER_IN_NAMES = frozenset("/\\@?#[]\"'<>")
+EVERYWHERE = "::"       # of a listener for clients: all addresses of both families
 _MAPPED = "::ffff:"
 
 

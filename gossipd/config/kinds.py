@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from gossipd.addresses import parse_address
-from gossipd.config.hosts import unreachable, wrong_with_host
+from gossipd.config.hosts import EVERYWHERE, unreachable, wrong_with_host
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 DURATION_MAX_S = float(1 << 63) / 1e9       # in Go nanoseconds in a signed 64-bit number
@@ -138,17 +138,21 @@ class AddressText(Kind):
     """`host`, `host:port`, `[v6]:port` or bare IPv6, kept as text; empty unless `needed`.
 
     `own`: of this node, so no multicast or broadcast address. `any_port`: port 0 leaves the choice to the system.
+    `everywhere`: a port alone is one on all addresses.
     """
 
-    def __init__(self, needed: bool = False, port_needed: bool = False, own: bool = False, any_port: bool = True
-                 ) -> None:
+    def __init__(self, needed: bool = False, port_needed: bool = False, own: bool = False, any_port: bool = True,
+                 everywhere: bool = False) -> None:
         self._needed, self._port_needed, self._own, self._any_port = needed, port_needed, own, any_port
+        self._everywhere = everywhere
         self.expected = 'an address such as "192.0.2.10:7946"' if port_needed else \
             'an address such as "192.0.2.10", "192.0.2.10:7946" or "[2001:db8::1]:7946"'
 
     def read(self, value: object) -> str:
         if not isinstance(value, str) or (self._needed and not value):
             raise ValueError(self.expected)
+        if self._everywhere and value.startswith(":") and value.count(":") == 1:
+            value = f"[{EVERYWHERE}]{value}"
         if value:
             try:
                 host, port = parse_address(value, -1)

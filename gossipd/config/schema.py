@@ -144,8 +144,9 @@ class RpcSection:
         "Path of the unix socket for gossipctl. Empty: /run/gossipd/rpc.sock if that directory is ours, else "
         "gossipd/rpc.sock under $XDG_RUNTIME_DIR, else /tmp/gossipd-UID/rpc.sock.")
     tcp: str = setting(
-        AddressText(port_needed=True), "",
-        'TCP address for clients of Serf, such as "127.0.0.1:7373". Empty: none.')
+        AddressText(port_needed=True, everywhere=True), "",
+        'TCP address for clients of Serf, such as "127.0.0.1:7373". A port alone, ":7373", means all addresses, of '
+        "IPv4 and IPv6. Empty: none.")
     auth_key: str = setting(
         Text(), "",
         "Clients on TCP must present this key, and then may do anything. Needed unless the address is a loopback one. "

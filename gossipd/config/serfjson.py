@@ -8,7 +8,7 @@ from typing import Any
 
 from gossipd.addresses import format_address, parse_address
 from gossipd.config.advertise import WILDCARDS
-from gossipd.config.hosts import unreachable
+from gossipd.config.hosts import EVERYWHERE, unreachable
 from gossipd.config.kinds import Addresses, read_duration, show_duration
 from gossipd.config.schema import COUNT_MAX
 from gossipd.config.source import Source, did_you_mean, in_line
@@ -98,6 +98,12 @@ def with_host(value: str) -> str:
     return f"0.0.0.0{value}" if value.startswith(":") else value
 
 
+def everywhere(value: str) -> str:
+    """To Serf's listener for clients any wildcard, and no host, means both families."""
+    host, colon, port = value.rpartition(":")
+    return f"[{EVERYWHERE}]:{port}" if colon and host in ("", *WILDCARDS) else value
+
+
 def with_serfs_port(value: str) -> str:
     """Serf advertises its default port, not the one it is bound to, unless told (T9). An unusable address stays."""
     try:
@@ -136,7 +142,7 @@ MEANINGS: dict[str, Meaning] = {
     "replay_on_join": Meaning(switch, "join.replay"),
     "snapshot_path": Meaning(text, "snapshot.path"),
     "rejoin_after_leave": Meaning(switch, "snapshot.rejoin_after_leave"),
-    "rpc_addr": Meaning(text, "rpc.tcp", with_host),
+    "rpc_addr": Meaning(text, "rpc.tcp", everywhere),
     "rpc_auth": Meaning(text, "rpc.auth_key"),
     "log_level": Meaning(text, "log.level"),
     "leave_on_terminate": Meaning(switch, "leave.on_terminate"),

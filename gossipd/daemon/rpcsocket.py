@@ -7,14 +7,17 @@ import os
 import socket
 import stat
 from contextlib import suppress
+from typing import Any
 
 from gossipd.addresses import format_address, parse_address
+from gossipd.config.hosts import EVERYWHERE
 from gossipd.daemon.net import BACKLOG, plain_source
 from gossipd.daemon.rights import Rights
 from gossipd.errors import GossipdError
 from gossipd.paths import SYSTEM_SOCKET, is_private, user_runtime_dir, user_socket
 
 DEFAULT_RPC_PORT = 7373     # Serf's
+NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 SOCKET_MODE, SHARED_SOCKET_MODE = 0o600, 0o666
 SHARED_DIRECTORY_MODE = 0o755
 PRIVATE_DIRECTORY_MODE = 0o700
@@ -99,22 +102,38 @@ def _remove_stale(path: str) -> None:
 
 
 def bind_rpc_tcp(text: str, auth_key: str) -> RpcListener:
-    """Loopback, or any address with an auth key: RPC is plain text and may do anything. Raises GossipdError."""
+    """Loopback, or any address with an auth key: RPC is plain text and may do anything. Raises GossipdError.
+
+    EVERYWHERE is all of IPv4 where the system has no IPv6.
+    """
     name = text
     try:
         family, _, _, _, target = socket.getaddrinfo(*parse_address(text, DEFAULT_RPC_PORT), type=socket.SOCK_STREAM)[0]
         if not auth_key and not is_loopback(str(target[0])):
             raise GossipdError(f"RPC on {name} can be reached from outside: set an auth key, or use a loopback address")
-        sock = socket.socket(family, socket.SOCK_STREAM)
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(target)
-        except OSError:
-            sock.close()
-            raise
+            sock = _bind_tcp(family, target)
+        except OSError as error:
+            if target[0] != EVERYWHERE or error.errno not in NO_IPV6:
+                raise
+            sock = _bind_tcp(socket.AF_INET, ("0.0.0.0", target[1]))
     except OSError as error:
         raise GossipdError(f"cannot bind the RPC address {name}: {error.strerror or error}") from None
     return RpcListener(sock, auth_key, Rights(os.getuid()))
+
+
+def _bind_tcp(family: int, target: tuple[Any, ...]) -> socket.socket:
+    """EVERYWHERE takes clients of both families, whatever the system's default is. Raises OSError."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, target[0] != EVERYWHERE)
+        sock.bind(target)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def is_loopback(host: str) -> bool:

@@ -23,12 +23,14 @@ from gossipd.daemon.rights import Rights
 from gossipd.daemon.rpc import CHUNK_BYTES, LAST_WORDS_S, WRITE_STALL_S, RpcServer, run_rpc
 from gossipd.daemon.rpcsocket import RpcListener, bind_rpc_tcp, bind_rpc_unix, rpc_socket_path
 from gossipd.daemon.wrongkeys import WAIT_MAX_S, WAIT_S, WAITING_MAX, WrongKeys
-from gossipd.effects import Emit, Reply
+from gossipd.effects import DEBUG, Emit, Reply
 from gossipd.errors import GossipdError
 from gossipd.events import MEMBER_JOIN, MemberEvent
 from gossipd.rpc.connection import RECORDS_MAX as STREAM_RECORDS_MAX
+from tests.shell.test_net import has_ipv6
 from tests.support.fakenode import FakeNode
 from tests.support.memory import MemoryNetwork
+from tests.support.require import need
 from tests.support.virtual import in_real_time
 
 BEA = ("127.0.0.2", 7946)
@@ -488,6 +490,37 @@ def test_tcp_for_everybody_needs_a_key(address):
 
 def test_tcp_for_everybody_with_a_key_is_bound():
     bind_rpc_tcp("0.0.0.0:0", "secret").close()
+
+
+@in_real_time
+async def test_tcp_for_everybody_takes_clients_of_both_families(tmp_path, caplog):
+    need(has_ipv6(), "IPv6 sockets: no IPv6 here")
+    listener = bind_rpc_tcp("[::]:0", "secret")
+    with caplog.at_level(DEBUG, "gossipd.rpc"):
+        async with a_daemon(tmp_path, listener):
+            port = listener.sock.getsockname()[1]
+            for host in ("127.0.0.1", "::1"):
+                caller = await Caller(await trio.open_tcp_stream(host, port)).hello()
+                assert (await caller.ask("members"))["Error"] == "Authentication required"
+    listener.close()
+    assert caplog.messages[0].startswith("client connected peer=127.0.0.1:")
+
+
+@pytest.mark.parametrize("code", rpcsocket.NO_IPV6)
+def test_without_ipv6_tcp_for_everybody_is_all_of_ipv4(monkeypatch, code):
+    made = socket.socket
+
+    def without_ipv6(family: int, kind: int) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(code, os.strerror(code))
+        return made(family, kind)
+
+    monkeypatch.setattr(rpcsocket.socket, "socket", without_ipv6)
+    listener = bind_rpc_tcp("[::]:0", "secret")
+    assert listener.sock.getsockname()[0] == "0.0.0.0"
+    listener.close()
+    with pytest.raises(GossipdError, match="cannot bind"):
+        bind_rpc_tcp("[::1]:0", "secret")
 
 
 def test_a_taken_tcp_port_is_refused_in_one_line():

@@ -247,7 +247,12 @@ def test_numbers_that_make_no_sense_are_the_nearest_that_do(read):
 
 def test_a_port_alone_is_one_on_all_addresses(read):
     config = read({"bind": ":7999", "rpc_addr": ":7000", "rpc_auth": "secret"})
-    assert (config.network.bind, config.rpc.tcp) == ("0.0.0.0:7999", "0.0.0.0:7000")
+    assert (config.network.bind, config.rpc.tcp) == ("0.0.0.0:7999", "[::]:7000")
+
+
+@pytest.mark.parametrize("address", [":7373", "0.0.0.0:7373", "[::]:7373"])
+def test_any_wildcard_for_clients_means_both_families_as_in_serf(read, address):
+    assert read({"rpc_addr": address, "rpc_auth": "secret"}).rpc.tcp == "[::]:7373"
 
 
 def test_null_in_lists_and_objects_is_an_empty_string(read):

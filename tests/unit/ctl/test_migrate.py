@@ -76,7 +76,9 @@ def test_each_setting_is_explained(migrate):
     assert text.startswith("# Settings of gossipd, made from /")
     assert text.partition("\n\n")[2].splitlines() == [
         "[node]", "# Name of this node, unique in the cluster. Empty: the host name.", 'name = "ann"',
-        "", "[rpc]", '# TCP address for clients of Serf, such as "127.0.0.1:7373". Empty: none.',
+        "", "[rpc]",
+        '# TCP address for clients of Serf, such as "127.0.0.1:7373". A port alone, ":7373", means all addresses, of '
+        "IPv4 and", "# IPv6. Empty: none.",
         'tcp = "127.0.0.1:7373"', "", "[[handler]]",
         "# A run that takes longer is ended, with all processes it began. Serf's agent waits for ever.",
         '# timeout = "60s"', 'on = ["query:load"]', 'run = "uptime"']
