@@ -121,7 +121,7 @@ class Client:
         `kinds` as in Serf: "member-join", "user", "user:deploy", "query" and so on; none for everything. Other calls
         may be made meanwhile. With `watch` nobody waits for an answer of ours to the queries that we hear of.
         """
-        return map(Event, self._open(calls.events(kinds, watch), None))
+        return map(calls.event_of, self._open(calls.events(kinds, watch), None))
 
     def logs(self, level: str = "info") -> Iterator[str]:
         """The last lines of the daemon's log, at most 512, and further ones as long as the connection lasts.

@@ -5,7 +5,7 @@ A call is a value: command, body of the request (None: has none), whether the re
 
 from __future__ import annotations
 
-from gossipd.clientrecords import Coordinate, Discovered, KeyResult, Member
+from gossipd.clientrecords import Coordinate, Discovered, Event, KeyResult, Member
 from gossipd.errors import GossipdError
 from gossipd.paths import is_private, user_runtime_dir, user_socket
 
@@ -171,8 +171,15 @@ def query(
     }, NEVER, _nothing
 
 
+def event_of(record: Body) -> Event:
+    try:
+        return Event(record)
+    except NONSENSE:
+        raise ClientError(NO_DAEMON) from None
+
+
 def line_of(record: Body) -> str:
-    return record.get("Log") or ""
+    return str(record.get("Log") or "")
 
 
 # --- replies ---

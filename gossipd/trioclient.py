@@ -151,7 +151,7 @@ class Client:
         """Follows from this call on; iterating ends with ConnectionLost."""
         records = Records()
         await self._do(calls.events(kinds, watch), records)
-        return Stream(self, Event, records)
+        return Stream(self, calls.event_of, records)
 
     async def logs(self, level: str = "info") -> Stream[str]:
         records = Records()

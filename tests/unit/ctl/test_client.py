@@ -105,6 +105,13 @@ def test_garbage_is_a_client_error(tmp_path, answer):
         client.members()
 
 
+@pytest.mark.parametrize("record", [{"Members": 1}, {"Members": [1]}, {"Members": [{"Addr": 1}]}])
+def test_garbage_among_events_is_a_client_error(tmp_path, record):
+    events = pack({"Error": "", "Seq": 2}) + pack(record)
+    with Client(a_server(tmp_path, GREETED + events)) as client, pytest.raises(ClientError, match="is not gossipd"):
+        next(client.events())
+
+
 def test_a_daemon_that_hangs_up_is_connection_lost(tmp_path):
     with Client(a_server(tmp_path, None)) as client, pytest.raises(ConnectionLost):
         client.members()
