@@ -86,7 +86,7 @@ class Agent:
         try:
             return trio.run(app.run, config, self._ring, face, self._decided, strict_exception_groups=True)
         except app.RpcUnavailable as error:
-            raise Refused(f"Error starting RPC listener: {_as_go(str(error))}") from None
+            raise Refused(f"Error starting RPC listener: {_as_go(str(error), self._wanted.rpc_addr)}") from None
         except GossipdError as error:
             raise Refused(f"Failed to start the Serf agent: Error creating Serf: {error}") from None
 
@@ -138,10 +138,10 @@ class Agent:
             done(None, str(error))
 
 
-def _as_go(text: str) -> str:
-    """What kept a listener from being bound."""
+def _as_go(text: str, address: str) -> str:
+    """What kept a listener from being bound to the address as it was given."""
     prefix = "cannot bind the RPC address "
     if not text.startswith(prefix):
         return text
-    address, _, why = text.removeprefix(prefix).rpartition(": ")
+    why = text.rpartition(": ")[2]
     return f"listen tcp {address}: bind: {why.lower()}"

@@ -33,11 +33,14 @@ def test_of_several_mistakes_the_one_is_told_that_serf_tells(argv, said, capfd):
     assert capfd.readouterr().out.splitlines() == said
 
 
-def test_an_address_for_clients_that_is_taken_is_told_in_gos_words():
+@pytest.mark.parametrize("host", ["127.0.0.1", "", "0.0.0.0"])
+def test_an_address_for_clients_that_is_taken_is_told_in_gos_words_as_it_was_given(host, tmp_path):
+    (tmp_path / "serf.json").write_text('{"rpc_auth": "secret"}')
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        run = [sys.executable, "-m", "gossipd.serfcli", "agent", "-bind=127.0.0.1:0", f"-rpc-addr={address}"]
+        address = f"{host}:{taken.getsockname()[1]}"
+        run = [sys.executable, "-m", "gossipd.serfcli", "agent", "-bind=127.0.0.1:0", f"-rpc-addr={address}",
+               f"-config-file={tmp_path / 'serf.json'}"]
         done = subprocess.run(run, capture_output=True, text=True, timeout=30)
     assert done.stdout.splitlines()[-1] == (
         f"==> Error starting RPC listener: listen tcp {address}: bind: address already in use")
