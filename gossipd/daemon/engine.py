@@ -21,7 +21,19 @@ from gossipd.daemon.life import Life
 from gossipd.daemon.logs import as_serf
 from gossipd.daemon.net import Port
 from gossipd.daemon.throttle import Throttle, more
-from gossipd.effects import Effect, Emit, NameLost, Notice, OpenExchange, Part, Record, Rejected, Reply, SendDatagram
+from gossipd.effects import (
+    DEBUG,
+    Effect,
+    Emit,
+    NameLost,
+    Notice,
+    OpenExchange,
+    Part,
+    Record,
+    Rejected,
+    Reply,
+    SendDatagram,
+)
 from gossipd.errors import CommandError, WireError
 from gossipd.events import Event, MemberInfo, QueryEvent
 from gossipd.node import Node
@@ -96,7 +108,7 @@ class Engine:
         self._joiner: Callable[[list[str], bool, Done], bool] | None = None
         self._recorder: Callable[[bytes], None] | None = None
         self._discovered: Callable[[bool], dict[str, Any]] | None = None
-        self._rejections = Throttle()
+        self._notices, self._rejections = Throttle(), Throttle()
         self._strangers = Throttle(HINT_INTERVAL_S)
         self._routes: dict[type, Callable[..., None]] = {
             OpenExchange: self._open, Emit: self._emit, Reply: self._reply, Rejected: self._rejected,
@@ -384,5 +396,8 @@ class Engine:
         self.life.name_lost()
 
     def _notice(self, notice: Notice) -> None:
-        log.log(notice.level, "%s", notice.text,
-                extra=as_serf(notice.level, "serf", notice.text) if notice.as_serf else None)
+        """Packets can bring about some of them."""
+        level, text = notice.level, notice.text
+        held = self._notices.admit(text, self.clock()) if level > DEBUG else 0
+        if held is not None:
+            log.log(level, "%s%s", text, more(held), extra=as_serf(level, "serf", text) if notice.as_serf else None)

@@ -302,6 +302,18 @@ def test_notices_are_logged_at_their_level(caplog):
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("INFO", "100% sure")]
 
 
+def test_a_flood_of_notices_is_no_flood_of_lines(caplog):
+    engine = an_engine()
+    engine.node.on_datagram = lambda data: [Notice(INFO, "said"), Notice(INFO, f"said of {data.decode()}")]
+    with caplog.at_level(INFO, "gossipd"):
+        for number in range(1000):
+            engine.receive(b"%d" % number, BEA)
+        assert caplog.messages[:3] == ["said", "said of 0", "said of 1"] and len(caplog.messages) <= KINDS_MAX + 1
+        engine.clock = lambda: 101.0
+        engine.receive(b"later", BEA)
+    assert "said more=999" in caplog.messages[-2:]
+
+
 def test_serfs_own_words_are_not_demoted_where_its_agent_is_played(caplog):
     engine = an_engine()
     engine.node.on_datagram = lambda data: [Notice(INFO, "Received use-key query", as_serf=True), Notice(INFO, "ours")]
