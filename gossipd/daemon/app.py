@@ -197,5 +197,8 @@ async def discover(engine: Engine, config: Config) -> None:
         return run_discovery
 
     engine.discover_with(lambda ask: {"Cluster": config.discovery.cluster, "Links": [], "Seen": []})
-    run_discovery = await trio.to_thread.run_sync(load)
+    try:
+        run_discovery = await trio.to_thread.run_sync(load)
+    except RuntimeError:        # no more threads for this process: probes wait
+        run_discovery = load()
     await run_discovery(engine, config)

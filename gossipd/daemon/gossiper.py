@@ -17,7 +17,7 @@ from gossipd.daemon.exchange import Dialer
 from gossipd.daemon.net import Connect, plain_source
 from gossipd.daemon.prober import run_timers
 from gossipd.errors import CommandError
-from gossipd.serf.actions import lines_of_errors, list_of_errors
+from gossipd.serf.actions import FAILURES_SHOWN, lines_of_errors, list_of_errors
 from gossipd.timers import Rarely
 
 SYNCS_MAX = 64              # push/pull exchanges that we began, at once
@@ -81,11 +81,10 @@ class Joiner:
 
 def _joined(done: Done, found: list[Found], result: object, error: str) -> None:
     """A join that failed altogether also tells which names were not found: each in its place, as Serf does."""
-    if not error:
-        for one in found:
-            if isinstance(one, str):
-                log.warning("joined, but not through all: %s", one)
-    elif any(isinstance(one, str) for one in found):
+    unknown = [one for one in found if isinstance(one, str)]
+    if unknown and not error:
+        log.warning("joined, but not through all failed=%d error=%r", len(unknown), "; ".join(unknown[:FAILURES_SHOWN]))
+    elif unknown:
         failures = iter(lines_of_errors(error))
         error = list_of_errors([line for one in found
                                 for line in ([one] if isinstance(one, str) else islice(failures, len(one)))])
@@ -125,6 +124,8 @@ async def look_up(text: str, default_port: int) -> Found:
         return failed + f"lookup {host}: {'no such host' if unknown else error.strerror}"
     except ValueError:      # no name at all, says IDNA
         return failed + f"lookup {host}: no such host"
+    except RuntimeError as error:       # no more threads for this process
+        return failed + f"lookup {host}: {error}"
     return list(dict.fromkeys(plain_source(name) for _, _, _, _, name in answers[:ADDRESSES_OF_NAME_MAX]))
 
 
