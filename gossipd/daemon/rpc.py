@@ -216,6 +216,7 @@ class Clients:
         for client in self.connected:
             if client.session.is_guest and not client.session.closed:
                 client.hang_up()
+                self.engine.count("rpc client closed, to make room")
                 return True
         return right is Right.ADMIN and len(self.connected) < self.room + ADMINS_MORE
 

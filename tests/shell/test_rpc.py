@@ -332,7 +332,7 @@ async def test_guests_make_room_when_there_is_none(tmp_path, monkeypatch):
             assert (await caller.ask("members"))["Error"] == ""
             await caller.read()
         assert await (await daemon.connect()).read() is None
-        assert daemon.engine.counters == {"rpc client refused": 1}
+        assert daemon.engine.counters == {"rpc client refused": 1, "rpc client closed, to make room": 2}
 
 
 @in_real_time
