@@ -19,6 +19,7 @@ from gossipd.swim.config import DEFAULT_PORT
 SERFS_RPC = "127.0.0.1:7373"
 """Where Serf's clients find an agent that nobody told otherwise."""
 MDNS = "mdns"
+NOT_SERFS = ", in Serf too; see gossipd-from-serf(7)"
 WHOLE_MAX = 1 << 63     # in Serf a signed 64-bit number; also keeps out what JSON calls 1e999
 AT_LEAST_S = 1.0        # Serf raises the shorter intervals of two keys to this
 SHORTEST_S = 0.01       # others it takes as they are, also those that would keep it busy and nothing else
@@ -238,7 +239,7 @@ class SerfFile(SerfSettings):
     def __init__(self, path: str) -> None:
         self._path, self._text = path, read_text(path, errors="replace")
         given = _flat(_first_value(self._text, path))
-        wrong = [f"{self._where(name)}: unknown key{did_you_mean(name, READERS)}" for name in given
+        wrong = [f"{self._where(name)}: unknown key{did_you_mean(name, READERS, NOT_SERFS)}" for name in given
                  if name not in READERS]
         values: dict[str, Any] = {}
         for name, reader in READERS.items():

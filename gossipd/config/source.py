@@ -29,10 +29,10 @@ def in_line(name: str) -> str:
     return name if name.isprintable() else ascii(name)
 
 
-def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """The end of an error message about an unknown word."""
+def did_you_mean(word: str, words: Iterable[str], otherwise: str = "") -> str:
+    """The end of an error message about an unknown word. `otherwise`: where there are too many to name them all."""
     from difflib import get_close_matches
 
     known = list(words)
     near = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+    return f"; did you mean {near[0]}?" if near else otherwise or f"; there are {', '.join(known)}"

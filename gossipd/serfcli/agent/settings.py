@@ -200,7 +200,7 @@ def _address(what: str, text: str) -> Address:
         wrong = str(error).removeprefix("dial tcp: ").replace(f":{DEFAULT_PORT}:", ":")
         raise Refused(f"Invalid {what} address: {wrong}") from None
     except (OSError, UnicodeError):
-        raise Refused(f"Invalid {what} address: lookup {text}: no such host") from None
+        raise Refused(f"Invalid {what} address: lookup {host}: no such host") from None
     chosen = min(answers, key=lambda answer: answer[0] != socket.AF_INET)[4]
     return str(chosen[0]), int(chosen[1])
 

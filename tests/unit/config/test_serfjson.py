@@ -245,6 +245,11 @@ def test_numbers_that_make_no_sense_are_the_nearest_that_do(read):
     assert (serf.query_bytes, serf.query_response_bytes, serf.user_event_bytes) == (0, 1_000_000, 1)
 
 
+def test_an_unknown_key_with_nothing_near_it_is_told_in_a_short_line(complaints):
+    [line] = complaints({"zzzzqqq": 1})
+    assert line == "0.json:1: zzzzqqq: unknown key, in Serf too; see gossipd-from-serf(7)"
+
+
 def test_a_port_alone_is_one_on_all_addresses(read):
     config = read({"bind": ":7999", "rpc_addr": ":7000", "rpc_auth": "secret"})
     assert (config.network.bind, config.rpc.tcp) == ("0.0.0.0:7999", "[::]:7000")

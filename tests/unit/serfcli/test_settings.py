@@ -110,6 +110,11 @@ def test_what_is_wrong_is_told_in_serfs_words(flags, text):
     assert refusal(*flags) == text
 
 
+@pytest.mark.parametrize("flag", ["-advertise=1.2.3.4.5.6", "-advertise=1.2.3.4.5.6:9", "-bind=1.2.3.4.5.6:9"])
+def test_of_an_address_that_is_not_found_only_the_host_is_told(flag):
+    assert refusal(flag) == f"Invalid {flag[1:].partition('=')[0]} address: lookup 1.2.3.4.5.6: no such host"
+
+
 def test_an_rpc_address_for_everybody_needs_a_key(tmp_path):
     assert "0.0.0.0:7373 can be reached from outside" in refusal("-rpc-addr=0.0.0.0:7373")
     (tmp_path / "x").write_text('{"rpc_auth": "s3cret"}')
