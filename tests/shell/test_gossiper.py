@@ -113,10 +113,13 @@ async def test_serfs_form_with_a_node_name_in_front_is_understood():
 
 
 @in_virtual_time
-async def test_names_that_do_not_exist_do_not_hinder_the_others():
+async def test_names_that_do_not_exist_do_not_hinder_the_others_and_are_one_line_in_the_log(caplog):
     async with a_gossiper(bea=["192.0.2.1"]) as gossip:
-        gossip.join("nosuch", "bea")
+        gossip.join("nosuch", "bea", "no\nsuch")
     assert gossip.joins[0].addresses == [("192.0.2.1", PORT)] and gossip.outcomes == [(1, "")]
+    line, = caplog.messages
+    assert line.startswith("joined, but not through all failed=2 error='Failed to resolve nosuch: ")
+    assert "\n" not in line
 
 
 WRONG = {
