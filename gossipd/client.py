@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 READ_BYTES = 1 << 16
+WAIT_MAX_S = 2e6            # 23 days: the system counts milliseconds in 31 bits, and Python does not look
 
 
 class Client:
@@ -265,7 +266,7 @@ class Client:
         self._deadline = None if timeout_s is None else monotonic() + timeout_s
 
     def _time_left(self) -> float | None:
-        return None if self._deadline is None else max(self._deadline - monotonic(), 0.001)
+        return None if self._deadline is None else min(max(self._deadline - monotonic(), 0.001), WAIT_MAX_S)
 
     def _connect(self) -> _socket.socket:
         try:

@@ -122,6 +122,13 @@ def test_a_daemon_that_does_not_answer_is_timed_out(tmp_path):
         client.members()
 
 
+def test_the_longest_timeouts_are_long(tmp_path):
+    with Client(a_server(tmp_path, b""), timeout_s=2**32 / 1000 + 0.05) as client:      # in 32 bits 50 ms
+        threading.Timer(0.2, client._socket.shutdown, [socket.SHUT_RDWR]).start()
+        with pytest.raises(ConnectionLost):
+            client.members()
+
+
 def test_after_a_call_that_timed_out_nothing_late_is_taken_for_an_answer(tmp_path):
     late = pack({"Error": "", "Seq": 2})
     with Client(a_server(tmp_path, pack({"Error": "", "Seq": 1}), late), timeout_s=0.05) as client:
