@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 
 from gossipd.config.tagsfile import NoTags, read_tags
-from gossipd.config.textfile import BadFile, Unreadable, read_text
+from gossipd.config.textfile import BadFile, Unreadable, read_text, whole_text
 from gossipd.errors import CommandError, ConfigError
-from gossipd.rpc.keytext import key_bytes
+from gossipd.rpc.keytext import KEY_SIZES, key_bytes
 
-KEY_BYTES = (16, 24, 32)
 _GO_TYPES = {list: "array", dict: "object", str: "string", bool: "bool", int: "number", float: "number"}
 _GO_WANTED: dict[type, str] = {dict: "map[string]string", str: "string"}
 
@@ -37,15 +36,21 @@ def read_keyring_file(path: str) -> list[bytes]:
         raise ConfigError(f"Failed to read keyring file: open {path}: {error.words.lower()}") from None
     except (ValueError, RecursionError, BadFile) as error:
         raise ConfigError(f"Failed to decode keyring file: {error}") from None
-    if listed is not None and not isinstance(listed, list):
+    if not isinstance(listed, list | None):
         raise ConfigError(f"Failed to decode keyring file: json: cannot unmarshal {_GO_TYPES[type(listed)]} into Go "
                           "value of type []string")
+    for item in listed or ():
+        if not isinstance(item, str | None):
+            raise ConfigError(f"Failed to decode keyring file: json: cannot unmarshal {_GO_TYPES[type(item)]} into Go "
+                              "value of type string")
     try:
-        keys = [key_bytes(item if isinstance(item, str) else "?") for item in listed or ()]
+        keys = [key_bytes(whole_text(item or "")) for item in listed or ()]
     except CommandError as error:
         raise ConfigError(f"Failed to decode key from keyring: {error}") from None
     if not keys:
         raise ConfigError("Keyring file contains no keys")
-    if any(len(key) not in KEY_BYTES for key in keys):
+    if not keys[0]:
+        raise ConfigError("Failed to restore keyring: Empty primary key not allowed")
+    if any(len(key) not in KEY_SIZES for key in keys):
         raise ConfigError("Failed to restore keyring: key size must be 16, 24 or 32 bytes")
     return keys

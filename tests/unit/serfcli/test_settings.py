@@ -238,6 +238,12 @@ def test_tags_files_that_are_fine(tmp_path, text, tags):
     ("{}", "Failed to decode keyring file: json: cannot unmarshal object into Go value of type []string"),
     ('["zzz!"]', "Failed to decode key from keyring: illegal base64 data at input byte 3"),
     ('["YWJj"]', "Failed to restore keyring: key size must be 16, 24 or 32 bytes"),
+    ('["YWJj", ""]', "Failed to restore keyring: key size must be 16, 24 or 32 bytes"),
+    ('["!", 5]', "Failed to decode keyring file: json: cannot unmarshal number into Go value of type string"),
+    ('[["x"]]', "Failed to decode keyring file: json: cannot unmarshal array into Go value of type string"),
+    ('["", "x"]', "Failed to decode key from keyring: illegal base64 data at input byte 0"),
+    ('[null]', "Failed to restore keyring: Empty primary key not allowed"),
+    ('["\\ud800"]', "Failed to decode key from keyring: illegal base64 data at input byte 0"),
 ])
 def test_a_bad_keyring_file_is_told_in_serfs_words(tmp_path, text, wrong):
     path = tmp_path / "keys.json"
