@@ -297,8 +297,7 @@ class Client:
         failure = OSError("no address")
         # As bytes: for text, Python would load its IDNA tables (7 ms) even if there is nothing to encode.
         name = host.encode("ascii" if host.isascii() else "idna")
-        found = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM)
-        for family, kind, protocol, _, where in found:
+        for family, kind, protocol, _, where in _look_up(name, port, self._time_left()):
             connection = _socket.socket(family, kind, protocol)
             try:
                 connection.settimeout(self._time_left())
@@ -309,3 +308,38 @@ class Client:
                 failure = error
                 connection.close()
         raise failure
+
+
+def _look_up(host: bytes, port: int, within_s: float | None) -> list[Any]:
+    """As getaddrinfo answers, whose patience is its own: a name is looked up in a thread. Raises OSError."""
+    def ask(flags: int = 0) -> list[Any]:
+        return _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM, 0, flags)
+
+    def ask_and_tell() -> None:
+        try:
+            found.extend(ask())
+        except OSError as error:
+            failed.append(error)
+        over.release()
+
+    try:
+        return ask(_socket.AI_NUMERICHOST)
+    except _socket.gaierror:
+        pass
+    if within_s is None:
+        return ask()
+    import _thread
+
+    found: list[Any] = []
+    failed: list[OSError] = []
+    over = _thread.allocate_lock()
+    over.acquire()
+    try:
+        _thread.start_new_thread(ask_and_tell, ())
+    except RuntimeError as error:
+        raise OSError(str(error)) from None
+    if not over.acquire(timeout=within_s):
+        raise TimeoutError
+    if failed:
+        raise failed[0]
+    return found

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from gossipd import client as client_module
 from gossipd.client import Client, ClientError, ConnectionLost, JoinFailed, Member, TimedOut, Unreachable
 from gossipd.clientcalls import events as events_of
 from gossipd.clientwire import WAITING_MAX, Records
@@ -120,6 +121,29 @@ def test_a_daemon_that_hangs_up_is_connection_lost(tmp_path):
 def test_a_daemon_that_does_not_answer_is_timed_out(tmp_path):
     with Client(a_server(tmp_path, b"\x82\xa5Error\xa0"), timeout_s=0.05) as client, pytest.raises(TimedOut):
         client.members()
+
+
+def test_a_name_that_nobody_looks_up_in_time_is_timed_out(monkeypatch):
+    stuck = threading.Event()
+
+    def slow(host: bytes, port: int, family: int, kind: int, protocol: int, flags: int) -> list[object]:
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "no number")
+        stuck.wait(30.0)
+        raise socket.gaierror(socket.EAI_AGAIN, "too late")
+
+    monkeypatch.setattr(client_module._socket, "getaddrinfo", slow)
+    with pytest.raises(TimedOut, match=r"no answer from db1\.example:7373 within 0\.05 s"):
+        Client("db1.example:7373", timeout_s=0.05)
+    stuck.set()
+    with pytest.raises(Unreachable, match="db1.example:7373: too late"):
+        Client("db1.example:7373", timeout_s=5.0)
+
+
+def test_a_daemon_is_found_by_the_name_of_its_host():
+    with socket.create_server(("127.0.0.1", 0)) as server, \
+            Client(f"localhost:{server.getsockname()[1]}", timeout_s=5.0) as client:
+        assert client.address.startswith("localhost:")
 
 
 def test_the_longest_timeouts_are_long(tmp_path):
