@@ -33,6 +33,7 @@ ANSWER_PAUSE_S = 1.0                # between answers to all on one link
 RESTART_PAUSE_S = 1.0               # between changes of links that make us announce anew
 PACKETS_PER_S, PACKETS_BURST = 100.0, 300.0     # that are looked into: an announcement costs about 0.3 ms,
 PACKET_BYTES = 256                              # and a large packet counts as several of this size
+HOST_ADDRESSES_MAX = 8                          # of one host in a packet: each of its servers is a peer at each
 ANSWERS_PER_S, ANSWERS_BURST = 20.0, 100.0      # that go to one asker
 
 
@@ -257,7 +258,7 @@ class Discovery:
                 else:
                     self.peers.forget(instance_text(record.target, self.service.name))
         for instance, server in servers.items():
-            for host in hosts.get(server.target, ()):
+            for host in hosts.get(server.target, [])[:HOST_ADDRESSES_MAX]:
                 self._found(instance, host, server, source, link, now)
         unclear = [instance for instance in named if instance not in servers and instance != self.service.instance]
         if unclear and now >= self._last_ask + QUESTION_PAUSE_S:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossipd.mdns.discovery import Ask, Tell
+from gossipd.mdns.discovery import HOST_ADDRESSES_MAX, Ask, Tell
 from gossipd.mdns.messages import ANY, PTR, SRV, TXT, A, Packet, Question, Record, encode
 from gossipd.mdns.service import SERVICES, Service, service_name
 from tests.unit.mdns.fakes import ETH0, ETH0_V6, ETH1, LO, OWN, Host, asked, joined, of, other, packet, told
@@ -212,6 +212,15 @@ def test_a_name_of_several_labels_is_one_with_dots():
     host = Host()
     host.hear(packet(replace(node().server, name=instance), node().place))
     assert host.machine.peers.listed(1.0)[0].name == "db 1.example"
+
+
+def test_of_a_host_with_many_servers_and_addresses_only_some_addresses_count():
+    """All by all would be ten thousand peers of one packet."""
+    host, there = Host(), (b"h", b"local")
+    servers = [Record((b"n%d" % port, *NAME), SRV, 120, there, port) for port in range(1, 101)]
+    addresses = [Record(there, A, 120, host=f"192.0.2.{number}") for number in range(2, 102)]
+    host.hear(packet(*servers, *addresses))
+    assert len(host.machine.peers.listed(host.now)) == 100 * HOST_ADDRESSES_MAX
 
 
 def test_hosts_heard_of_together_are_one_join():
