@@ -75,14 +75,14 @@ class Reader:
 
     def feed(self, data: bytes) -> None:
         if self._fast is not None:
-            self._fast.feed(data)   # type: ignore[attr-defined]
+            _feed_fast(self._fast, data)
             return
         self._data = self._data[self._at:] + data
         self._at = 0
-        if len(self._data) > PLAIN_BYTES_MAX:
-            self._fast = _msgpack_reader(self._data)
         if len(self._data) > INPUT_BYTES_MAX:
             raise ValueError("reply too long")
+        if len(self._data) > PLAIN_BYTES_MAX:
+            self._fast = _msgpack_reader(self._data)
 
     def next(self) -> object:
         if self._fast is not None:
@@ -105,6 +105,15 @@ def _msgpack_reader(data: bytes) -> object:
                       max_buffer_size=INPUT_BYTES_MAX)
     reader.feed(data)
     return reader
+
+
+def _feed_fast(reader: object, data: bytes) -> None:
+    from msgpack import BufferFull
+
+    try:
+        reader.feed(data)       # type: ignore[attr-defined]
+    except BufferFull:
+        raise ValueError("reply too long") from None
 
 
 def _next_fast(reader: object) -> object:

@@ -77,3 +77,14 @@ def test_deep_nesting_is_a_value_error():
         read_all(b"\x91" * 10_000 + b"\x00")
     with pytest.raises(ValueError):
         read_all(b"\x91" * 100_000 + b"\x00")
+
+
+@pytest.mark.parametrize("step", [1000, 1 << 20])
+def test_more_than_any_reply_is_a_value_error_however_it_comes(step, monkeypatch):
+    monkeypatch.setattr("gossipd.rpc.plain.INPUT_BYTES_MAX", 4 * PLAIN_BYTES_MAX)
+    endless = b"\xc6" + (1 << 30).to_bytes(4, "big") + bytes(5 * PLAIN_BYTES_MAX)
+    reader = Reader()
+    with pytest.raises(ValueError, match="too long"):
+        for at in range(0, len(endless), step):
+            reader.feed(endless[at:at + step])
+            assert reader.next() is NOTHING
