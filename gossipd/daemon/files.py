@@ -32,12 +32,13 @@ def replace_file(path: str, data: bytes, mode: int, *, keep_mode: bool = True) -
 def _replace(path: str, data: bytes, mode: int, keep_mode: bool = True) -> int:
     """The new file, locked before it has its name, so that nobody finds it unlocked."""
     path = os.path.realpath(path)
+    like = _status(path)
     temporary = path + TEMPORARY
     with suppress(FileNotFoundError):
         os.unlink(temporary)        # of somebody who crashed
     fd = -1
     try:
-        fd = os.open(temporary, _NEW, mode if (like := _status(path)) is None else 0o600)
+        fd = os.open(temporary, _NEW, mode if like is None else 0o600)
         _lock(fd)
         if like is not None:
             _resemble(fd, like, stat.S_IMODE(like.st_mode) if keep_mode else mode)
@@ -55,10 +56,17 @@ def _replace(path: str, data: bytes, mode: int, keep_mode: bool = True) -> int:
 
 
 def _status(path: str) -> os.stat_result | None:
+    """None if there is no such file. Raises OSError if it is not a regular one: opening a pipe would wait for its other
+    end, opening a device may do anything, and nobody misses a file as much as /dev/null."""
     try:
-        return os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
         return None
+    if stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "is not a regular file")
+    return status
 
 
 def _resemble(fd: int, like: os.stat_result, mode: int) -> None:
@@ -131,10 +139,7 @@ class LineFile:
 
     def _take_or_look(self) -> bool:
         """False if there is no file and none can be made: that is for whoever writes to tell."""
-        if (status := _status(self.path)) is not None and not stat.S_ISREG(status.st_mode):
-            # opening a pipe would wait for its other end, opening a device may do anything
-            is_directory = stat.S_ISDIR(status.st_mode)
-            raise GossipdError(f"{self.path}: {'Is a directory' if is_directory else 'is not a regular file'}")
+        status = _status(self.path)
         try:
             self._take(os.O_RDWR | os.O_CREAT)
         except OSError as error:
@@ -150,6 +155,7 @@ class LineFile:
     def _take(self, flags: int) -> None:
         """Open and lock it. Whoever had it may have put another in its place until we had the lock."""
         for _ in range(TAKES_MAX):
+            _status(self.path)
             fd = os.open(self.path, flags | _OPEN, self._mode)
             self.close()
             self._fd = fd

@@ -31,6 +31,19 @@ def no_file_larger_than(size: int) -> Iterator[None]:
 
 # replaced as a whole
 
+@pytest.mark.parametrize("is_link", [False, True])
+def test_what_is_no_file_is_never_replaced_by_one(tmp_path, is_link):
+    """As root, with a tags file that leads to /dev/null, the machine would lose its /dev/null."""
+    os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / ("link" if is_link else "pipe")
+    if is_link:
+        path.symlink_to("pipe")
+    with pytest.raises(OSError) as caught:
+        replace_file(str(path), b"text", 0o600)
+    assert caught.value.strerror == "is not a regular file"
+    assert stat.S_ISFIFO(path.stat().st_mode) and not list(tmp_path.glob("*.compact"))
+
+
 def test_a_new_file_has_the_mode_that_was_asked_for(tmp_path):
     replace_file(str(tmp_path / "f"), b"text", 0o600)
     assert (tmp_path / "f").read_bytes() == b"text"
@@ -220,6 +233,17 @@ def test_a_replaced_file_goes_on_growing(tmp_path):
     file.replace(b"4\n")
     file.append(b"5\n")
     assert (tmp_path / "f").read_bytes() == b"4\n5\n" and file.size == 4
+
+
+@pytest.mark.parametrize("write", [LineFile.append, LineFile.replace])
+def test_a_pipe_in_the_place_of_the_file_is_neither_written_to_nor_replaced(tmp_path, write):
+    file = a_file(tmp_path, b"1\n")
+    (tmp_path / "f").unlink()
+    os.mkfifo(tmp_path / "f")
+    for _ in range(2):      # the first finds that the file has gone
+        with pytest.raises(OSError):
+            write(file, b"2\n")
+    assert stat.S_ISFIFO((tmp_path / "f").stat().st_mode)
 
 
 @pytest.mark.parametrize(("make", "why"), [
