@@ -1,4 +1,4 @@
-"""Deadlines by key, for state machines that are told the time instead of sleeping."""
+"""Deadlines by key, and how often something may be, for state machines that are told the time instead of sleeping."""
 
 from __future__ import annotations
 
@@ -76,4 +76,23 @@ class Rarely:
             return False
         self._next = now + self._pause_s
         self._pause_s = min(2 * self._pause_s, self._max_s)
+        return True
+
+
+class Allowance:
+    """So many a second on average, and so many at once."""
+
+    __slots__ = ("_per_s", "_most", "_left", "_at")
+
+    def __init__(self, per_s: float, most: float) -> None:
+        self._per_s, self._most, self._left = per_s, most, most
+        self._at = 0.0          # when `_left` was right: seconds, monotonic
+
+    def take(self, now: float, count: int = 1) -> bool:
+        """Use so many, if they are there; else none."""
+        self._left = min(self._most, self._left + max(0.0, now - self._at) * self._per_s)
+        self._at = now
+        if self._left < count:
+            return False
+        self._left -= count
         return True

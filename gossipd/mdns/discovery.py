@@ -20,7 +20,7 @@ from gossipd.mdns.links import Link, is_usable
 from gossipd.mdns.messages import AAAA, ANY, PTR, SRV, A, Name, Packet, Question, Record, decode, encode
 from gossipd.mdns.peers import Cluster, Peers
 from gossipd.mdns.service import TTL_S, Service
-from gossipd.timers import TimerQueue
+from gossipd.timers import Allowance, TimerQueue
 
 MDNS_PORT = 5353
 ANNOUNCEMENTS = 3                   # after 0, 1 and 3 s (RFC 6762 §8.3)
@@ -64,22 +64,6 @@ class JoinPeers:
 Action = Ask | Tell | JoinPeers
 
 
-class Bucket:
-    """So many a second, and so many at once."""
-
-    def __init__(self, per_s: float, burst: float) -> None:
-        self._per_s, self._burst = per_s, burst
-        self._level, self._at = burst, -inf
-
-    def take(self, now: float, count: int = 1) -> bool:
-        self._level = min(self._burst, self._level + (now - self._at) * self._per_s)
-        self._at = now
-        if self._level < count:
-            return False
-        self._level -= count
-        return True
-
-
 class Discovery:
     """`families`: which of IPv4 (False) and IPv6 (True) our gossip sockets speak; others' addresses are of no use.
 
@@ -102,8 +86,8 @@ class Discovery:
         self._announced = self._asked = 0               # times, since the links last changed
         self._started = self._last_ask = -inf
         self._questions: list[bytes] = []               # our latest: they come back to us
-        self._packets = Bucket(PACKETS_PER_S, PACKETS_BURST)
-        self._answers = Bucket(ANSWERS_PER_S, ANSWERS_BURST)
+        self._packets = Allowance(PACKETS_PER_S, PACKETS_BURST)
+        self._answers = Allowance(ANSWERS_PER_S, ANSWERS_BURST)
 
     # --- what the shell calls ----------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ from gossipd.addresses import Address
 from gossipd.effects import DEBUG, Effect, Emit, Notice
 from gossipd.errors import CommandError, WireError
 from gossipd.events import QueryEvent
-from gossipd.serf.allowance import Allowance
 from gossipd.serf.config import SerfConfig
 from gossipd.serf.lamport import LamportClock
 from gossipd.serf.members import ALIVE, Roster, SerfMember
@@ -27,7 +26,7 @@ from gossipd.serf.messages import (
 from gossipd.serf.queryfilters import Filters
 from gossipd.swim.members import address_of
 from gossipd.swim.upper import Lower
-from gossipd.timers import TimerQueue
+from gossipd.timers import Allowance, TimerQueue
 from gossipd.wire.reasons import BAD_TYPE
 
 INTERNAL = "_serf_"                 # names that users never see
