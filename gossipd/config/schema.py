@@ -433,4 +433,6 @@ def _host(address: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
+    """No name but one: who knows where others lead."""
+    numeric = host.isascii() and host.replace(".", "").isdigit()
+    return host in ("localhost", "::1") or (numeric and host.startswith("127."))

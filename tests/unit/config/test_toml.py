@@ -103,7 +103,8 @@ def test_a_refused_secret_is_not_repeated(values):
     ({"network": {"bind": "[ff02::1]"}}, "network.bind: nobody can reach a multicast address"),
     ({"network": {"bind": "255.255.255.255"}}, "network.bind: nobody can reach the broadcast address"),
     ({"node": {"tags_file": "x", "tags": {"a": "b"}}}, "node.tags_file: not together with tags"),
-    ({"rpc": {"tcp": "192.0.2.1:7373"}}, "rpc.tcp: needs rpc.auth_key on an address that is not a loopback one"),
+    *(({"rpc": {"tcp": f"{host}:7373"}}, "rpc.tcp: needs rpc.auth_key on an address that is not a loopback one")
+      for host in ("192.0.2.1", "", "127.example.com", "127.0.0.1.example.com", "localhost.example.com", "[::]")),
 ])
 def test_settings_that_contradict_each_other_are_refused(values, complaint):
     assert errors(values) == [complaint]
