@@ -285,6 +285,7 @@ async def accept(listener: RpcListener, clients: Clients, nursery: trio.Nursery)
         except OSError as error:
             if error.errno in ACCEPT_SHORTAGES:
                 clients.engine.count("rpc accept failed")
+                clients.notice(logging.WARNING, f"agent.ipc: Cannot accept clients: {error.strerror}")
                 await trio.sleep(ACCEPT_PAUSE_S)
             continue
         try:
@@ -294,6 +295,7 @@ async def accept(listener: RpcListener, clients: Clients, nursery: trio.Nursery)
             continue
         if not clients.admit(right):
             clients.engine.count("rpc client refused")
+            clients.notice(logging.WARNING, f"agent.ipc: Refusing client, there are {len(clients.connected)}: {peer}")
             sock.close()
             continue
         log.debug("client connected peer=%s", peer, extra=as_serf(

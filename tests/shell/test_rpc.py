@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import stat
 from collections.abc import AsyncIterator
@@ -242,7 +243,7 @@ async def test_a_slow_reader_gets_everything_that_was_kept_for_it(tmp_path):
 
 
 @in_real_time
-async def test_clients_at_once_are_limited(tmp_path, monkeypatch):
+async def test_clients_at_once_are_limited(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(rpc_module, "CLIENTS_MAX", 3)
     monkeypatch.setattr(rpc_module, "ADMINS_MORE", 0)
     async with a_daemon(tmp_path) as daemon:
@@ -250,9 +251,25 @@ async def test_clients_at_once_are_limited(tmp_path, monkeypatch):
         fourth = await daemon.connect()
         assert await fourth.read() is None
         assert daemon.engine.counters == {"rpc client refused": 1}
+        assert "agent.ipc: Refusing client, there are 3: pid " in caplog.text
         await callers[0].stream.aclose()
         await trio.testing.wait_all_tasks_blocked()
         await daemon.caller()
+
+
+@in_real_time
+async def test_where_descriptors_run_out_the_log_says_why_clients_wait(tmp_path, caplog):
+    async with a_daemon(tmp_path) as daemon:
+        client = socket.socket(socket.AF_UNIX)
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 1, before[1]))
+        try:
+            client.connect(daemon.path)
+            await trio.sleep(0.05)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            client.close()
+        assert "agent.ipc: Cannot accept clients: Too many open files" in caplog.text
 
 
 @in_real_time
