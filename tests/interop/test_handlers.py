@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from gossipd.client import ClientError
+from gossipd.client import Client, ClientError
 from tests.support.processes import Agent, Lab, Watch, wait_until
 from tests.support.require import need_serf
 
@@ -45,6 +45,12 @@ def start(lab: Lab, kind: str, handlers: list[str], tags: dict[str, str] | None 
     return agent
 
 
+def ask(client: Client) -> None:
+    """For as long as the agent runs."""
+    with suppress(ClientError):
+        list(client.query("ask", b"how"))
+
+
 def dumped(lab: Lab, kind: str) -> dict[str, list[bytes]]:
     """What the script found, file by file in lines, once it ran for everything; without what must differ."""
     directory = lab.directory / f"dumps-{kind}"
@@ -53,7 +59,7 @@ def dumped(lab: Lab, kind: str) -> dict[str, list[bytes]]:
     client = agent.client()
     for name, payload in EVENTS:
         client.send_event(name, payload, coalesce=False)
-    Thread(target=lambda: list(client.query("ask", b"how")), daemon=True).start()
+    Thread(target=ask, args=[client], daemon=True).start()
     wait_until(lambda: len(list(directory.glob("*.input"))) == len(EVENTS) + 2, f"{agent} ran its handlers", 15.0)
     return {path.name: lines(path, agent) for path in directory.iterdir()}
 
