@@ -172,7 +172,7 @@ def test_a_port_that_is_no_number_is_unreachable():
 
 @pytest.mark.parametrize("address", [
     "127.0.0.1:\u00b2", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:" + "9" * 5000, "\udcff:1", "\u00e9..:1",
-    "\u00e9" * 100 + ":1", "/\ud800", "/" + "x" * 300])
+    "\u00e9" * 100 + ":1", "::1", "fe80::1:7373", "/\ud800", "/" + "x" * 300])
 def test_an_address_that_is_none_is_unreachable(address):
     with pytest.raises(Unreachable):
         Client(address)
