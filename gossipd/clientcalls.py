@@ -78,7 +78,7 @@ def is_strangers(path: str) -> bool:
 def host_and_port(address: str) -> tuple[str, int]:
     """Raises Unreachable."""
     host, colon, port = address.rpartition(":")
-    bare = ":" in host and not (host.startswith("[") and host.endswith("]"))      # an IPv6 address, perhaps without port
+    bare = ":" in host and not (host.startswith("[") and host.endswith("]"))     # IPv6, perhaps without port
     if not (colon and not bare and port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 1 << 16):
         raise Unreachable(f"{address}: expected HOST:PORT, or a path")
     return host.strip("[]"), int(port)
