@@ -296,6 +296,8 @@ class Serf:
                 self.answers.relay(message, now, out)
         if again:
             self._queues.spread(queue, payload, now, source)
+        else:
+            self._queues.heard(queue, payload, source, now)
 
     # what the machines ask of each other
 

@@ -57,6 +57,9 @@ class Membership:
         reached = () if source is None else (source,)
         queue.add(_USER_TYPE + message, now, reached=reached, on_done=on_done, delay_s=delay_s)
 
+    def heard_user(self, queue: BroadcastQueue, message: bytes, source: Address, now: float) -> None:
+        queue.heard(_USER_TYPE + message, source, now)
+
     def send_user(self, to: Address, message: bytes, out: list[Effect]) -> None:
         self.outbox.send_alone([_USER_TYPE + message], to, None, out)
 

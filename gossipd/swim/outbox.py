@@ -32,7 +32,7 @@ class Outbox:
     def send(self, message: bytes, to: Address, now: float, out: list[Effect]) -> None:
         """`message` first, then as many queued updates as fit."""
         room = self.packet_room - len(message)
-        self._seal([message, *self._updates(room, PARTS_MAX - 1, now)], to, self._named_like_its_ip(to), out)
+        self._seal([message, *self._updates(room, PARTS_MAX - 1, to, now)], to, self._named_like_its_ip(to), out)
 
     def send_alone(self, parts: list[bytes], to: Address, member: Member | None, out: list[Effect]) -> None:
         """Exactly these parts, to a member whose record is at hand, or to a bare address."""
@@ -41,7 +41,7 @@ class Outbox:
 
     def send_updates(self, member: Member, now: float, out: list[Effect]) -> bool:
         """One packet of queued updates. False if there were none."""
-        parts = self._updates(self.packet_room, PARTS_MAX, now)
+        parts = self._updates(self.packet_room, PARTS_MAX, member.address, now)
         if parts:
             self._seal(parts, member.address, member, out)
         return bool(parts)
@@ -66,10 +66,10 @@ class Outbox:
         """What to write on a connection that we dialled."""
         return seal_stream(self._envelope, message, dialled=True, compress=compress)
 
-    def _updates(self, room: int, count: int, now: float) -> list[bytes]:
+    def _updates(self, room: int, count: int, to: Address, now: float) -> list[bytes]:
         parts: list[bytes] = []
         for queue in self.queues:
-            chosen = queue.select(PART_BYTES, room, now, count - len(parts))
+            chosen = queue.select(PART_BYTES, room, now, count - len(parts), to)
             if chosen:
                 parts += chosen
                 room -= sum(map(len, chosen)) + PART_BYTES * len(chosen)

@@ -67,6 +67,9 @@ class Lower(Protocol):
                    on_done: Done | None = None, delay_s: float = 0.0) -> None:
         """Gossip `message` (no memberlist type byte) after `delay_s`. It came from `source`, who needs no copy."""
 
+    def heard_user(self, queue: BroadcastQueue, message: bytes, source: Address, now: float) -> None:
+        """`source` sent us a `message` that is no news: if we gossip it too, that is a copy less to send."""
+
     def send_user(self, to: Address, message: bytes, out: list[Effect]) -> None:
         """One packet with nothing else in it."""
 

@@ -95,6 +95,13 @@ class Ears:
         return sorted(one.at - self.sent[one.name].at for all_ in self.heard.values() for one in all_
                       if one.name in self.sent)
 
+    def last_delays(self) -> list[float]:
+        """How long each event took to the last host, in seconds."""
+        last: dict[str, float] = {}
+        for one in (one for all_ in self.heard.values() for one in all_ if one.name in self.sent):
+            last[one.name] = max(last.get(one.name, 0.0), one.at - self.sent[one.name].at)
+        return list(last.values())
+
 
 Answering = Callable[[Host, QueryEvent], float | None]
 """After how many seconds a host answers a query; None: never."""

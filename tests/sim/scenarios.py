@@ -34,6 +34,7 @@ SCENARIOS: dict[str, Scenario] = {
     "gathered": Scenario(membership.gathered, nodes=20, seconds=20.0),
     "quiet": Scenario(costs.quiet, nodes=1000, seconds=10.0),
     "eager": Scenario(costs.eager, nodes=20, seconds=30.0),
+    "event-costs": Scenario(costs.events, nodes=20, seconds=24.0),
     "events": Scenario(events.events, nodes=20, seconds=60.0),
     "events-in-turn": Scenario(events.events_in_turn, nodes=20, seconds=5.0),
     "history": Scenario(events.history, nodes=10, seconds=60.0),

@@ -155,6 +155,13 @@ def test_eager_first_copies_do_not_make_more_updates_travel() -> None:
     played("eager")
 
 
+@pytest.mark.parametrize("nodes", [20, 50])
+def test_eager_first_copies_do_not_make_more_packets_leave_for_an_event(nodes: int) -> None:
+    run = played("event-costs", nodes=nodes, seed=2)
+    assert number(run, "eager_packets") <= 1.1 * number(run, "plain_packets")
+    assert number(run, "eager_all_s") <= 0.1 * number(run, "plain_all_s")
+
+
 def test_a_quiet_cluster_only_probes() -> None:
     assert number(played("quiet", nodes=100, seconds=30.0), "packets_per_node_s") < 2.01
 

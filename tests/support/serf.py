@@ -48,6 +48,9 @@ class FakeLower:
         self.queued.append((queue, message, source))
         queue.add(message, now, on_done=on_done)
 
+    def heard_user(self, queue: BroadcastQueue, message: bytes, source: Address, now: float) -> None:
+        queue.heard(message, source, now)
+
     def send_user(self, to: Address, message: bytes, out: list[Effect]) -> None:
         out.append(SendDatagram(message, to))
 
