@@ -24,11 +24,13 @@ HEARD_SHARE, LAST_SHARE = 2, 3
 cluster of 20 that spares each node 1.5 packets of 8, fewer where packets are lost."""
 RIDES_MORE = 2
 """What rides is sent so much more often than the limit says, as it costs no packet."""
+RIDER_BYTES_MAX = 1000
+"""A longer message does not ride: it may find no room beside a ping."""
 RIDERS_MAX = 64
 """Messages that ride at a time; further ones have packets of their own, as pings could not carry them off."""
 
 Done = Callable[[float], None]
-"""Called once with the time when an entry is finished: sent often enough, replaced or dropped."""
+"""Called once with the time when an entry is finished, or rides: sent often enough, replaced or dropped."""
 
 
 @lru_cache(maxsize=64)
@@ -207,7 +209,7 @@ class BroadcastQueue:
     def _may_ride(self, entry: Broadcast) -> bool:
         limit = self._limit()
         return (entry.heard >= limit / HEARD_SHARE and limit - entry.transmits <= limit / LAST_SHARE
-                and len(self._riders) < RIDERS_MAX)
+                and len(entry.message) <= RIDER_BYTES_MAX and len(self._riders) < RIDERS_MAX)
 
     def _ride(self, entry: Broadcast, now: float) -> None:
         self._riders.append(entry)

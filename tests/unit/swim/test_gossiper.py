@@ -6,7 +6,7 @@ from collections import Counter
 
 from gossipd.addresses import Address
 from gossipd.effects import Rejected, SendDatagram
-from gossipd.swim.broadcasts import RIDERS_MAX, RIDES_MORE, retransmit_limit
+from gossipd.swim.broadcasts import RIDER_BYTES_MAX, RIDERS_MAX, RIDES_MORE, retransmit_limit
 from gossipd.swim.gossiper import BURST_BYTES_MAX
 from gossipd.swim.members import ALIVE, DEAD, LEFT, SUSPECT
 from gossipd.swim.sync import MERGE_SLICE, PENDING_ENTRIES_MAX
@@ -278,6 +278,17 @@ def test_too_few_who_are_heard_spare_nothing_and_one_who_repeats_itself_is_one()
     heard_from(bench, b"news", ["m00", "m01", "m01", "m02", "m03", "m03"])
     bench.run(10.2)
     assert len(told(bench)) == 8
+
+
+def test_what_might_find_no_room_beside_a_ping_does_not_ride() -> None:
+    bench = gossip_only()
+    bench.add(*MANY)
+    for size, copies in ((RIDER_BYTES_MAX - 1, 6), (RIDER_BYTES_MAX, 8)):       # and the type byte
+        bench.out.clear()
+        bench.membership.queue_user(bench.swim.queue, bytes(size), 10.0)
+        heard_from(bench, bytes(size), MANY[:4])
+        bench.run(20.0)
+        assert len(told(bench)) == copies
 
 
 def test_eager_off_means_that_hearing_it_spares_nothing() -> None:
