@@ -215,7 +215,7 @@ def test_before_we_declare_a_death_that_we_suspected_the_suspect_hears_it_from_u
     bench.swim.on_suspect(Suspect(1, "bea", "me"), None, 0.0, bench.out)
     bench.forget_news()
     end = 4000.0
-    bench.prober._timers.cancel(("tick", 0))        # noqa: SLF001: nothing but the countdown is to run
+    bench.prober._timers.cancel(("tick", 0))        # nothing but the countdown is to run
     at(bench, end - 0.501)
     assert bench.packets(bea.address) == []
     at(bench, end - 0.5)
