@@ -56,11 +56,15 @@ class Broadcast:
 
 
 class BroadcastQueue:
-    """One queue. `limit` is asked at every selection: it follows the size of the cluster."""
+    """One queue. `limit` is asked at every selection: it follows the size of the cluster.
 
-    def __init__(self, limit: Callable[[], int], early_delays_s: tuple[float, ...] = ()) -> None:
+    `riding`: packets leave all the time that last copies may ride on.
+    """
+
+    def __init__(self, limit: Callable[[], int], early_delays_s: tuple[float, ...] = (), riding: bool = False) -> None:
         self._limit = limit
         self._delays = early_delays_s
+        self._riding = riding
         self._named: dict[str, Broadcast] = {}
         self._tiers: dict[int, list[tuple[int, int, Broadcast]]] = {}   # transmits -> (-length, -number, entry) sorted
         self._early: list[tuple[float, int, Broadcast]] = []
@@ -95,7 +99,7 @@ class BroadcastQueue:
 
     def heard(self, message: bytes, source: Address, now: float) -> None:
         """`source` sent us a nameless message that we had already."""
-        entry = self._nameless.get(message) if self._delays else None
+        entry = self._nameless.get(message) if self._riding else None
         if entry is not None and entry.heard < self._limit() and source not in entry.reached:
             entry.heard += 1
             entry.reached.append(source)
@@ -149,10 +153,11 @@ class BroadcastQueue:
 
         Each costs its length and `overhead`. They count as sent. `to`: who gets the packet.
         """
+        riders = self._riders.copy()        # what begins to ride now, leaves with this packet for another reason
         messages = self._from_tiers(overhead, budget, now, count_max) if self._tiers else []
-        if self._riders:
+        if riders:
             budget -= sum(map(len, messages)) + overhead * len(messages)
-            messages += self._from_riders(overhead, budget, now, count_max - len(messages), to)
+            messages += self._from_riders(riders, overhead, budget, now, count_max - len(messages), to)
         return messages
 
     def _from_tiers(self, overhead: int, budget: int, now: float, count_max: float) -> list[bytes]:
@@ -208,27 +213,29 @@ class BroadcastQueue:
 
     def _may_ride(self, entry: Broadcast) -> bool:
         limit = self._limit()
-        return (entry.heard >= limit / HEARD_SHARE and limit - entry.transmits <= limit / LAST_SHARE
+        return (0 < limit / HEARD_SHARE <= entry.heard and limit - entry.transmits <= limit / LAST_SHARE
                 and len(entry.message) <= RIDER_BYTES_MAX and len(self._riders) < RIDERS_MAX)
 
     def _ride(self, entry: Broadcast, now: float) -> None:
         self._riders.append(entry)
         self._tell(entry, now)
 
-    def _from_riders(self, overhead: int, budget: int, now: float, count_max: float, to: Address | None) -> list[bytes]:
+    def _from_riders(self, riders: list[Broadcast], overhead: int, budget: int, now: float, count_max: float,
+                     to: Address | None) -> list[bytes]:
         """Who has it already gets no copy, which counts as one: in the end everything gets off."""
         messages: list[bytes] = []
-        limit, riders, self._riders = self._limit() + RIDES_MORE, self._riders, []
+        limit = self._limit() + RIDES_MORE
         for entry in riders:
             cost = overhead + len(entry.message)
-            if cost <= budget and len(messages) < count_max:
-                entry.transmits += 1
-                if to not in entry.reached:
-                    budget -= cost
-                    messages.append(entry.message)
-            if entry.transmits < limit:
-                self._riders.append(entry)
-            else:
+            if cost > budget or len(messages) >= count_max:
+                continue
+            entry.transmits += 1
+            if to is None or to not in entry.reached:
+                budget -= cost
+                messages.append(entry.message)
+                entry.reached += [] if to is None else [to]
+            if entry.transmits >= limit:
+                self._riders.remove(entry)
                 self._drop(entry, now)
         return messages
 

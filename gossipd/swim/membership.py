@@ -50,7 +50,9 @@ class Membership:
         return self.swim.local
 
     def new_queue(self, limit: Callable[[], int]) -> BroadcastQueue:
-        return BroadcastQueue(limit, self.config.eager_delays_s if self.config.eager else ())
+        config = self.config
+        return BroadcastQueue(limit, config.eager_delays_s if config.eager else (),
+                              riding=config.eager and config.probe_interval_s > 0)
 
     def queue_user(self, queue: BroadcastQueue, message: bytes, now: float, *, source: Address | None = None,
                    on_done: Done | None = None, delay_s: float = 0.0) -> None:

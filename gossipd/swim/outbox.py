@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from gossipd.addresses import Address
 from gossipd.effects import Effect, SendDatagram
 from gossipd.swim.broadcasts import BroadcastQueue
@@ -40,7 +42,9 @@ class Outbox:
         self._seal(parts, to, known, out)
 
     def send_updates(self, member: Member, now: float, out: list[Effect]) -> bool:
-        """One packet of queued updates. False if there were none."""
+        """One packet of queued updates. False if none waits for one."""
+        if all(queue.waiting_since == math.inf for queue in self.queues):
+            return False
         parts = self._updates(self.packet_room, PARTS_MAX, member.address, now)
         if parts:
             self._seal(parts, member.address, member, out)

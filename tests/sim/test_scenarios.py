@@ -156,7 +156,7 @@ def test_eager_first_copies_do_not_make_more_updates_travel() -> None:
 
 
 @pytest.mark.parametrize("nodes", [20, 50])
-def test_eager_first_copies_do_not_make_more_packets_leave_for_an_event(nodes: int) -> None:
+def test_an_event_costs_at_most_a_tenth_more_packets_than_without_early_copies(nodes: int) -> None:
     run = played("event-costs", nodes=nodes, seed=2)
     assert number(run, "eager_packets") <= 1.1 * number(run, "plain_packets")
     assert number(run, "eager_all_s") <= 0.1 * number(run, "plain_all_s")

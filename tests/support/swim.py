@@ -7,7 +7,7 @@ from random import Random
 
 from gossipd.addresses import Address
 from gossipd.effects import Effect, OpenExchange, SendDatagram
-from gossipd.swim.broadcasts import BroadcastQueue
+from gossipd.swim.broadcasts import BroadcastQueue, retransmit_limit
 from gossipd.swim.config import VERSIONS, SwimConfig
 from gossipd.swim.members import Member
 from gossipd.swim.membership import Membership
@@ -76,6 +76,8 @@ class Bench:
         self.prober = self.membership.prober
         self.gossiper = self.membership.gossiper
         self.out: list[Effect] = []
+        self.users = self.membership.new_queue(lambda: retransmit_limit(4, len(self.swim.members)))
+        self.upper.own_queues.append(self.users)
         self.membership.start(self.upper, now, self.out)
 
     def add(self, *names: str, now: float = 0.0) -> list[Member]:

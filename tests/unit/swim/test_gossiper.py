@@ -6,12 +6,11 @@ from collections import Counter
 
 from gossipd.addresses import Address
 from gossipd.effects import Rejected, SendDatagram
-from gossipd.swim.broadcasts import RIDER_BYTES_MAX, RIDERS_MAX, RIDES_MORE, retransmit_limit
+from gossipd.swim.broadcasts import retransmit_limit
 from gossipd.swim.gossiper import BURST_BYTES_MAX
 from gossipd.swim.members import ALIVE, DEAD, LEFT, SUSPECT
 from gossipd.swim.sync import MERGE_SLICE, PENDING_ENTRIES_MAX
-from gossipd.wire.codec import encode
-from gossipd.wire.messages import COMPRESS, PUSH_PULL, Alive, Dead, Ping, PushPull, PushPullEntry, Suspect, User
+from gossipd.wire.messages import COMPRESS, PUSH_PULL, Alive, Dead, PushPull, PushPullEntry, Suspect, User
 from tests.support.swim import STRANGER, Bench, address_number, alive
 
 MANY = [f"m{i:02}" for i in range(30)]
@@ -227,112 +226,6 @@ def test_our_news_for_a_peer_does_not_wait_because_its_own_leave_in_the_same_bur
     bench.swim.queue.add(b"\x08ours", 10.0)
     bench.gossiper.advance(10.0, bench.out)
     assert [m for _, m in bench.packets()] == [User(b"ours")]
-
-
-def heard_from(bench: Bench, text: bytes, names: list[str]) -> None:
-    for name in names:
-        bench.membership.heard_user(bench.swim.queue, text, bench.member(name).address, 10.005)
-
-
-def told(bench: Bench) -> list[Address]:
-    """Who got user messages so far, in order."""
-    return [to for to, m in bench.packets() if isinstance(m, User)]
-
-
-def test_who_is_heard_sending_it_too_gets_no_copy() -> None:
-    bench = gossip_only()
-    bench.add(*MANY)
-    bench.membership.queue_user(bench.swim.queue, b"news", 10.0)
-    bench.run(10.001)
-    others = [name for name in MANY if bench.member(name).address not in told(bench)][:20]
-    for name in others:         # one by one, as so many would make it ride
-        bench.membership.queue_user(bench.swim.queue, name.encode(), 10.0)
-        heard_from(bench, name.encode(), [name])
-    bench.run(10.2)
-    assert len(told(bench)) == 21 * 8
-    got = {(m.payload, to) for to, m in bench.packets() if isinstance(m, User)}
-    assert not got & {(name.encode(), bench.member(name).address) for name in others}
-
-
-def test_the_last_copies_of_what_is_heard_from_many_ride_on_packets_that_leave_anyway() -> None:
-    bench, done = gossip_only(), []
-    bench.add(*MANY)
-    bench.membership.queue_user(bench.swim.queue, b"news", 10.0, on_done=done.append)
-    bench.run(10.001)
-    others = [name for name in MANY if bench.member(name).address not in told(bench)]
-    heard_from(bench, b"news", others[:4])
-    bench.run(20.0)
-    assert len(told(bench)) == 6 and done == [10.030], "no packet of its own for the last two"
-    rest = [name for name in others[4:] if bench.member(name).address not in told(bench)]
-    for name in [others[0], *rest]:
-        bench.membership.outbox.send(encode(Ping(1, name)), bench.member(name).address, 20.0, bench.out)
-    assert told(bench)[6:] == [bench.member(name).address for name in rest[:2 + RIDES_MORE - 1]], \
-        "the one who has it gets none, which counts"
-    assert not len(bench.swim.queue) and done == [10.030]
-
-
-def test_too_few_who_are_heard_spare_nothing_and_one_who_repeats_itself_is_one() -> None:
-    bench = gossip_only()
-    bench.add(*MANY)
-    bench.membership.queue_user(bench.swim.queue, b"news", 10.0, source=bench.member("m00").address)
-    heard_from(bench, b"news", ["m00", "m01", "m01", "m02", "m03", "m03"])
-    bench.run(10.2)
-    assert len(told(bench)) == 8
-
-
-def test_what_might_find_no_room_beside_a_ping_does_not_ride() -> None:
-    bench = gossip_only()
-    bench.add(*MANY)
-    for size, copies in ((RIDER_BYTES_MAX - 1, 6), (RIDER_BYTES_MAX, 8)):       # and the type byte
-        bench.out.clear()
-        bench.membership.queue_user(bench.swim.queue, bytes(size), 10.0)
-        heard_from(bench, bytes(size), MANY[:4])
-        bench.run(20.0)
-        assert len(told(bench)) == copies
-
-
-def test_eager_off_means_that_hearing_it_spares_nothing() -> None:
-    bench = gossip_only(eager=False)
-    bench.add(*MANY)
-    bench.membership.queue_user(bench.swim.queue, b"news", 10.0)
-    heard_from(bench, b"news", MANY)
-    bench.run(20.0)
-    assert len(told(bench)) == 8
-
-
-def test_what_waits_for_a_tick_rides_as_soon_as_enough_are_heard() -> None:
-    bench = gossip_only(gossip_nodes=2)
-    bench.add(*MANY)
-    bench.membership.queue_user(bench.swim.queue, b"news", 10.0)
-    bench.run(10.05)
-    assert len(told(bench)) == 6 and bench.gossiper.next_deadline() < 10.3
-    heard_from(bench, b"news", [name for name in MANY if bench.member(name).address not in told(bench)][:4])
-    assert bench.gossiper.next_deadline() == float("inf") and len(bench.swim.queue) == 1
-
-
-def test_few_ride_at_a_time_and_the_rest_has_packets_of_its_own() -> None:
-    bench = gossip_only()
-    bench.add(*MANY)
-    for i in range(RIDERS_MAX + 3):
-        text = b"%03d" % i
-        bench.membership.queue_user(bench.swim.queue, text, 10.0)
-        heard_from(bench, text, MANY[:4])
-    bench.run(20.0)
-    assert len(bench.swim.queue) == RIDERS_MAX
-    counts = Counter(m.payload for _, m in bench.packets() if isinstance(m, User))
-    assert Counter(counts.values()) == {6: RIDERS_MAX, 8: 3}
-    assert bench.swim.queue.prune(10, 20.0) == RIDERS_MAX - 10
-
-
-def test_a_flood_of_repetitions_from_invented_addresses_is_not_remembered() -> None:
-    bench = gossip_only()
-    bench.add(*MANY)
-    bench.membership.queue_user(bench.swim.queue, b"news", 10.0)
-    for number in range(1000):
-        bench.membership.heard_user(bench.swim.queue, b"news", ("10.9.9.9", number), 10.0)
-    bench.run(10.001)
-    (_, entry), = [(at, entry) for at, _, entry in bench.swim.queue._early]
-    assert len(entry.reached) == retransmit_limit(4, 31) + 3
 
 
 def test_push_pulls_that_wait_to_be_applied_are_limited() -> None:
