@@ -127,13 +127,16 @@ class BroadcastQueue:
                 due.append(entry)
         return due
 
-    def sent_early(self, entry: Broadcast, now: float, sent_to: list[Address]) -> None:
-        """Account for the copies just sent, and plan the next or hand the entry to the tiers."""
+    def sent_early(self, entry: Broadcast, now: float, sent_to: list[Address], peers: float = math.inf) -> None:
+        """Account for the copies just sent, and plan the next or hand the entry to the tiers.
+
+        It is done, too, if all `peers` have it or were sent it and others send it as well, for copies that get lost.
+        """
         if entry.finished:
             return
         entry.transmits += len(sent_to)
         entry.reached += sent_to
-        if entry.transmits >= self._limit():
+        if entry.transmits >= self._limit() or (entry.heard and len(entry.reached) >= peers):
             self._drop(entry, now)
             return
         stage = entry.stage = entry.stage + 1

@@ -81,8 +81,9 @@ class Gossiper:
                     parts.append(entry.message)
                     sent_to.append(peer.address)
             self._outbox.send_many(parts, peer, out)
+        others = len(self._swim.members) - 1
         for (queue, entry), sent_to in zip(due, copies, strict=True):
-            queue.sent_early(entry, now, sent_to)
+            queue.sent_early(entry, now, sent_to, others)
 
     def _plan_next_burst(self, due: list[tuple[BroadcastQueue, Broadcast]], now: float) -> None:
         """While news comes thick and fast, bursts move apart until they fill packets; then closer again."""

@@ -57,6 +57,18 @@ def test_the_last_copies_of_what_is_heard_from_many_ride_on_packets_that_leave_a
     assert not len(bench.users) and not bench.users._nameless and done == [10.030]
 
 
+def test_when_all_were_sent_it_and_another_sends_it_too_nothing_is_left_to_do() -> None:
+    for heard, copies in (["m03"], 2), ([], 4):
+        bench = gossip_only()
+        bench.add(*MANY[:4])
+        bench.membership.queue_user(bench.users, b"news", 10.0, source=bench.member("m00").address)
+        heard_from(bench, b"news", heard)
+        bench.run(10.02)
+        assert len(told(bench)) == 3 - len(heard)
+        bench.run(20.0)
+        assert len(told(bench)) == copies and not len(bench.users)
+
+
 def test_too_few_who_are_heard_spare_nothing_and_one_who_repeats_itself_is_one() -> None:
     bench = gossip_only()
     bench.add(*MANY)
