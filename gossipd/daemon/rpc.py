@@ -17,6 +17,7 @@ from gossipd.daemon.engine import Engine
 from gossipd.daemon.fanout import SHARED_FROM, Fanout, Send
 from gossipd.daemon.logs import as_serf
 from gossipd.daemon.net import plain_source
+from gossipd.daemon.polling import Poll
 from gossipd.daemon.rights import peer_of
 from gossipd.daemon.rpcsocket import RpcListener
 from gossipd.daemon.throttle import Throttle, more
@@ -62,6 +63,7 @@ class Client:
         self._room: trio.Event | None = None        # the reader waits for this before it reads on
         self._drained: trio.Event | None = None     # set at the end of the task that writes, if there is one
         self._gone = False
+        self._poll = Poll(sock, self._clock)
 
     async def run(self) -> None:
         """Until either side hangs up."""
@@ -95,8 +97,9 @@ class Client:
             try:
                 data = self._sock.recv(CHUNK_BYTES)
             except BlockingIOError:
-                in_a_row = 0
-                await trio.lowlevel.wait_readable(self._sock)
+                if not self._poll.next_is_here():
+                    in_a_row = 0
+                    await trio.lowlevel.wait_readable(self._sock)
                 continue
             except OSError:
                 data = b""
@@ -104,8 +107,13 @@ class Client:
                 self._gone = not self.session.closed        # else it was we who hung up
                 return
             in_a_row += 1       # whoever sends many requests at once has sent more: asking costs less than waiting
-            self._engine.together(partial(self.session.receive, data, self._clock()))
-            self._write()
+            self._answer(data, self._clock())
+
+    def _answer(self, data: bytes, now: float) -> None:
+        alone, self._clients.latest = self._clients.latest is self, self
+        self._engine.together(partial(self.session.receive, data, now))
+        self._write()
+        self._poll.answered(now, alone)
 
     def _wake(self) -> None:
         self._clients.wake(self)
@@ -181,6 +189,7 @@ class Clients:
     held: Held = field(default_factory=Held)
     connected: dict[Client, None] = field(default_factory=dict)
     notices: Throttle = field(default_factory=Throttle)
+    latest: Client | None = None        # who asked last
     fanout: Fanout[Client] = field(default_factory=Fanout)
     room: int = CLIENTS_MAX
     _news: dict[Client, None] = field(default_factory=dict)     # to be attended to
@@ -312,6 +321,8 @@ async def serve(client: Client, clients: Clients) -> None:
         clients.engine.count("rpc client closed, out of memory")
     finally:
         del clients.connected[client]
+        if clients.latest is client:
+            clients.latest = None
 
 
 def who(sock: socket.socket, name: object, listener: RpcListener) -> tuple[str, Right]:
