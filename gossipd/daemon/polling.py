@@ -20,7 +20,7 @@ class Poll:
         self._pause = 0
 
     def answered(self, asked: float, alone: bool) -> None:
-        """Requests that came at `asked` are answered now. `alone`: nobody else asked since its last."""
+        """What came at `asked` was taken in. `alone`: it is answered, and nobody else asked since its last."""
         self._worth_it = alone and asked < self._answered + SOON_S
         self._answered = self._clock()
 
@@ -31,6 +31,8 @@ class Poll:
         self._worth_it = False
         if self._pause:
             self._pause -= 1
+            return False
+        if self._clock() > self._answered + POLL_S:
             return False
         for _ in range(POLLS_MAX):
             try:

@@ -86,7 +86,7 @@ class Client:
     async def _read(self) -> None:
         """Until the client hangs up or the session is closed."""
         in_a_row = 0
-        while not self.session.closed:
+        while not (self.session.closed or self._gone):
             if not self.session.wants_input:
                 self._room = trio.Event()
                 await self._room.wait()
@@ -112,8 +112,9 @@ class Client:
     def _answer(self, data: bytes, now: float) -> None:
         alone, self._clients.latest = self._clients.latest is self, self
         self._engine.together(partial(self.session.receive, data, now))
+        replied = self.session.has_output
         self._write()
-        self._poll.answered(now, alone)
+        self._poll.answered(now, replied and alone)
 
     def _wake(self) -> None:
         self._clients.wake(self)

@@ -29,6 +29,8 @@ RIDER_BYTES_MAX = 1000
 RIDERS_MAX = 64
 """Messages that ride at a time; further ones have packets of their own, as pings could not carry them off."""
 
+CROWD = 256                 # messages: a second of ticks, full packets to three peers each
+
 Done = Callable[[float], None]
 """Called once with the time when an entry is finished, or rides: sent often enough, replaced or dropped."""
 
@@ -127,16 +129,13 @@ class BroadcastQueue:
                 due.append(entry)
         return due
 
-    def sent_early(self, entry: Broadcast, now: float, sent_to: list[Address], peers: float = math.inf) -> None:
-        """Account for the copies just sent, and plan the next or hand the entry to the tiers.
-
-        It is done, too, if all `peers` have it or were sent it and others send it as well, for copies that get lost.
-        """
+    def sent_early(self, entry: Broadcast, now: float, sent_to: list[Address], enough: bool = False) -> None:
+        """Account for the copies just sent; plan the next or hand the entry to the tiers, unless they were `enough`."""
         if entry.finished:
             return
         entry.transmits += len(sent_to)
         entry.reached += sent_to
-        if entry.transmits >= self._limit() or (entry.heard and len(entry.reached) >= peers):
+        if enough or entry.transmits >= self._limit():
             self._drop(entry, now)
             return
         stage = entry.stage = entry.stage + 1
@@ -144,6 +143,11 @@ class BroadcastQueue:
             heappush(self._early, (now + self._delays[stage] - self._delays[stage - 1], entry.number, entry))
         else:
             self._queue_again(entry, now)
+
+    @property
+    def crowded(self) -> bool:
+        """More is here than ticks can carry off before it is old."""
+        return self._size > CROWD
 
     def copies_left(self, entry: Broadcast) -> int:
         return max(0, self._limit() - entry.transmits)

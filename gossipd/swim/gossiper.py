@@ -81,9 +81,14 @@ class Gossiper:
                     parts.append(entry.message)
                     sent_to.append(peer.address)
             self._outbox.send_many(parts, peer, out)
-        others = len(self._swim.members) - 1
         for (queue, entry), sent_to in zip(due, copies, strict=True):
-            queue.sent_early(entry, now, sent_to, others)
+            enough = queue.crowded and entry.heard > 0 and self._all_in(entry.reached + sent_to)
+            queue.sent_early(entry, now, sent_to, enough)
+
+    def _all_in(self, reached: list[Address]) -> bool:
+        """Has every member that is up news that reached these? Others send it too, should a copy be lost."""
+        local = self._swim.local
+        return all(m.address in reached for m in self._swim.members if m.state <= SUSPECT and m is not local)
 
     def _plan_next_burst(self, due: list[tuple[BroadcastQueue, Broadcast]], now: float) -> None:
         """While news comes thick and fast, bursts move apart until they fill packets; then closer again."""

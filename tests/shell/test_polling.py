@@ -7,10 +7,13 @@ import threading
 from collections.abc import Iterator
 from select import select
 
+import msgpack
 import pytest
 import trio
+import trio.testing
 
 from gossipd.client import Client
+from gossipd.daemon import polling
 from gossipd.daemon.polling import PAUSE_REQUESTS, POLL_S, POLLS_MAX, SOON_S, Poll
 from tests.shell.test_rpc import a_daemon
 from tests.support.virtual import in_real_time
@@ -86,6 +89,37 @@ def test_after_a_poll_in_vain_there_is_none_for_a_while(pair):
         hurry(poll, clock)
         found.append(poll.next_is_here())
     assert found == [False] * PAUSE_REQUESTS + [True]
+
+
+def test_too_late_for_a_poll_is_no_poll_in_vain(pair):
+    ours, theirs = pair
+    poll = Poll(ours, clock := Clock())
+    hurry(poll, clock)
+    clock.now += POLL_S * 1.01
+    assert not poll.next_is_here()
+    hurry(poll, clock)
+    theirs.send(b"next")
+    assert poll.next_is_here()
+
+
+@in_real_time
+async def test_bytes_that_bring_no_reply_are_not_polled_after(tmp_path, monkeypatch):
+    monkeypatch.setattr(polling, "SOON_S", 1e9)
+    async with a_daemon(tmp_path) as daemon:
+        caller = await daemon.caller()
+        (client,) = daemon.server.clients
+        await caller.ask("members")
+        await caller.read()
+        client._poll._pause = 0
+        *first, last = msgpack.packb({"Command": "members", "Seq": 7})
+        for byte in first:
+            await caller.stream.send_all(bytes([byte]))
+            await trio.testing.wait_all_tasks_blocked()
+            assert not client._poll._pause
+        await caller.stream.send_all(bytes([last]))
+        assert (await caller.read())["Seq"] == 7
+        await trio.testing.wait_all_tasks_blocked()
+        assert client._poll._pause == PAUSE_REQUESTS, "only the whole request was worth it"
 
 
 @in_real_time

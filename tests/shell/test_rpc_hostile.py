@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import socket
+from contextlib import suppress
 from typing import Any
 
 import msgpack
@@ -42,6 +44,20 @@ async def test_500_streams_all_get_everything_in_order(tmp_path):
                 await caller.read()
                 heard.append(len((await caller.read())["Members"]))
             assert heard == [1, 2, 3]
+
+
+@in_real_time
+async def test_a_client_that_takes_no_reply_any_more_is_forgotten(tmp_path):
+    async with a_daemon(tmp_path) as daemon:
+        caller = await daemon.caller()
+        caller.stream.socket.shutdown(socket.SHUT_RD)
+        with trio.move_on_after(0.3), suppress(trio.BrokenResourceError):
+            while True:
+                await caller.send("members")
+        await caller.stream.aclose()
+        with trio.fail_after(5):
+            while daemon.server.clients:
+                await trio.sleep(0.01)
 
 
 @in_real_time
@@ -143,7 +159,6 @@ async def test_a_client_for_which_there_is_no_memory_is_closed_and_the_others_go
 @in_real_time
 async def test_clients_whose_machine_is_gone_are_noticed(tmp_path):
     """By keep-alive packets of TCP, every 15 s as Serf's agent sends them; there is no other limit on idle clients."""
-    import socket
 
     listener = bind_rpc_tcp("127.0.0.1:0", "")
     async with a_daemon(tmp_path, listener) as daemon:

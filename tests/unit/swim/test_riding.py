@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from gossipd.addresses import Address
 from gossipd.effects import SendDatagram
-from gossipd.swim.broadcasts import RIDER_BYTES_MAX, RIDERS_MAX, RIDES_MORE, BroadcastQueue, retransmit_limit
+from gossipd.swim.broadcasts import CROWD, RIDER_BYTES_MAX, RIDERS_MAX, RIDES_MORE, BroadcastQueue, retransmit_limit
 from gossipd.wire.codec import encode
 from gossipd.wire.messages import Ping, User
 from tests.support.swim import Bench
@@ -57,16 +59,37 @@ def test_the_last_copies_of_what_is_heard_from_many_ride_on_packets_that_leave_a
     assert not len(bench.users) and not bench.users._nameless and done == [10.030]
 
 
-def test_when_all_were_sent_it_and_another_sends_it_too_nothing_is_left_to_do() -> None:
-    for heard, copies in (["m03"], 2), ([], 4):
-        bench = gossip_only()
-        bench.add(*MANY[:4])
-        bench.membership.queue_user(bench.users, b"news", 10.0, source=bench.member("m00").address)
-        heard_from(bench, b"news", heard)
-        bench.run(10.02)
-        assert len(told(bench)) == 3 - len(heard)
-        bench.run(20.0)
-        assert len(told(bench)) == copies and not len(bench.users)
+def crowd(bench: Bench) -> None:
+    """Ticks have much to carry off already."""
+    for number in range(CROWD + 1):
+        bench.users.add(b"%01300d" % number, 10.0, early=False)
+
+
+@pytest.mark.parametrize(("heard", "crowded", "left"), [("m03", True, 0), ("m03", False, 1), ("", True, 1)])
+def test_what_all_were_sent_and_another_sends_too_does_not_wait_for_ticks_in_a_crowd(heard, crowded, left) -> None:
+    bench = gossip_only()
+    bench.add(*MANY[:4])
+    if crowded:
+        crowd(bench)
+    before = len(bench.users)
+    bench.membership.queue_user(bench.users, b"news", 10.0, source=bench.member("m00").address)
+    heard_from(bench, b"news", [heard] if heard else [])
+    bench.run(10.05)
+    assert told(bench).count(bench.member("m03").address) == (0 if heard else 1)
+    assert len(bench.users) - before == left
+
+
+def test_senders_that_are_no_members_do_not_stand_for_members() -> None:
+    bench = gossip_only()
+    bench.add(*MANY[:4])
+    crowd(bench)
+    before = len(bench.users)
+    bench.membership.queue_user(bench.users, b"news", 10.0, source=("10.9.9.9", 1))     # a member behind NAT
+    for port in range(2, 8):
+        bench.membership.heard_user(bench.users, b"news", ("10.9.9.9", port), 10.0)
+    bench.run(10.05)
+    news = [to for to, m in bench.packets() if m == User(b"news")]
+    assert len(set(news)) == 3 and len(bench.users) - before == 1, "the fourth's copy rides"
 
 
 def test_too_few_who_are_heard_spare_nothing_and_one_who_repeats_itself_is_one() -> None:
