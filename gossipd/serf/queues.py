@@ -45,10 +45,6 @@ class Queues:
             self._timers.set(CHECK, now + self._config.queue_check_interval_s)
         self._lower.queue_user(queue, message, now, source=source, on_done=on_done, delay_s=delay_s)
 
-    def heard(self, queue: BroadcastQueue, message: bytes, source: Address, now: float) -> None:
-        """`source` sent a `message` that is no news."""
-        self._lower.heard_user(queue, message, source, now)
-
     def check(self, now: float, out: list[Effect]) -> None:
         """Warn of deep queues and shorten those that are too deep."""
         config = self._config

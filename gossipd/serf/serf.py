@@ -286,6 +286,7 @@ class Serf:
                 queue, again = self._queues.query, self.answers.receive(message, now, out)
             case QueryResponse():
                 self._on_response(message, now, out)
+                return
             case JoinIntent():
                 _check(self.clocks.member, message.ltime)
                 again = self.roster.join_intent(message.node, message.ltime, now)
@@ -294,10 +295,11 @@ class Serf:
                 again = self.roster.leave_intent(message.node, message.ltime, message.prune, now, out)
             case Relay():
                 self.answers.relay(message, now, out)
+                return
         if again:
             self._queues.spread(queue, payload, now, source)
         else:
-            self._queues.heard(queue, payload, source, now)
+            self._lower.heard_user(queue, payload, source, now)
 
     # what the machines ask of each other
 

@@ -86,6 +86,7 @@ class BroadcastQueue:
         Its early copies begin to leave after `delay_s`.
         """
         if name is not None and (old := self._named.pop(name, None)) is not None:
+            self._out_of_tier(old)
             self._finish(old, now)
         self._numbers += 1
         entry = Broadcast(message, name, self._numbers, reached, on_done)
@@ -237,7 +238,7 @@ class BroadcastQueue:
             if cost > budget or len(messages) >= count_max:
                 continue
             entry.transmits += 1
-            if to is None or to not in entry.reached:
+            if to not in entry.reached:
                 budget -= cost
                 messages.append(entry.message)
                 entry.reached += [] if to is None else [to]
@@ -263,15 +264,13 @@ class BroadcastQueue:
         """It was taken from its place, and goes to no other."""
         if entry.name is not None and self._named.get(entry.name) is entry:
             del self._named[entry.name]
-        self._finish(entry, now, in_tier=False)
+        self._finish(entry, now)
 
-    def _finish(self, entry: Broadcast, now: float, in_tier: bool = True) -> None:
+    def _finish(self, entry: Broadcast, now: float) -> None:
         entry.finished = True
         self._size -= 1
         if self._nameless.get(entry.message) is entry:
             del self._nameless[entry.message]
-        if in_tier:
-            self._out_of_tier(entry)
         self._tell(entry, now)
 
     def _out_of_tier(self, entry: Broadcast) -> bool:

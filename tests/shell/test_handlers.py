@@ -29,7 +29,7 @@ from gossipd.hooks import Hook, parse_spec
 from tests.support.fakenode import FakeNode
 from tests.support.memory import MemoryNetwork
 from tests.support.require import ROOT
-from tests.support.virtual import in_real_time
+from tests.support.virtual import in_real_time, until
 
 ENVIRONMENT = dict(os.environb)
 QUICK_S = 0.2       # what must not wait for a hung script takes less; hung scripts take 30 s
@@ -77,12 +77,6 @@ async def running(engine: Any, *specs: str | Hook) -> AsyncIterator[Runner]:
         runner = await nursery.start(run_handlers, Handlers(engine, hooks))
         yield runner
         await runner.close()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with trio.fail_after(10):
-        while not condition():
-            await trio.sleep(0.002)
 
 
 async def lines(path: Path, count: int) -> list[str]:

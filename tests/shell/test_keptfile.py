@@ -22,7 +22,7 @@ from gossipd.effects import Effect, Reply
 from gossipd.errors import CommandError
 from gossipd.wire.secure import Keyring
 from tests.support.serf import SerfBench
-from tests.support.virtual import in_real_time
+from tests.support.virtual import in_real_time, until
 
 OLD, NEW = bytes(16), bytes(range(32))
 
@@ -191,8 +191,7 @@ async def test_nobody_waits_for_a_disk_that_hangs_and_not_even_the_end_of_the_da
         began = trio.current_time()
         async with node.running():
             node.asks(command)
-            while not reached.is_set():
-                await trio.sleep(0.002)
+            await until(reached.is_set)
             assert keyring.keys == [OLD] and read_keyring(str(tmp_path / "keyring")) == (OLD,)
             assert node.serf.actions.tags == {"a": "1"} == read_tags(str(tmp_path / "tags"))
         assert trio.current_time() - began < 5.0

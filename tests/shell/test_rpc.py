@@ -32,7 +32,7 @@ from tests.shell.test_net import has_ipv6
 from tests.support.fakenode import FakeNode
 from tests.support.memory import MemoryNetwork
 from tests.support.require import need
-from tests.support.virtual import in_real_time
+from tests.support.virtual import in_real_time, until
 
 BEA = ("127.0.0.2", 7946)
 
@@ -265,7 +265,7 @@ async def test_where_descriptors_run_out_the_log_says_why_clients_wait(tmp_path,
         resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 1, before[1]))
         try:
             client.connect(daemon.path)
-            await trio.sleep(0.05)
+            await until(lambda: "Cannot accept clients" in caplog.text)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
             client.close()

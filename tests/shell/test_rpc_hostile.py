@@ -16,7 +16,7 @@ from gossipd.daemon import rpc as rpc_module
 from gossipd.daemon.rpcsocket import bind_rpc_tcp
 from gossipd.rpc.session import COMMANDS
 from tests.shell.test_rpc import Caller, a_daemon
-from tests.support.virtual import in_real_time
+from tests.support.virtual import in_real_time, until
 
 STREAMS = 500
 GARBAGE = [b"\xc1", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 64, b"\xdd\xff\xff\xff\xff", b"\x81" * 2000, b"\x00" * 64,
@@ -55,9 +55,7 @@ async def test_a_client_that_takes_no_reply_any_more_is_forgotten(tmp_path):
             while True:
                 await caller.send("members")
         await caller.stream.aclose()
-        with trio.fail_after(5):
-            while daemon.server.clients:
-                await trio.sleep(0.01)
+        await until(lambda: not daemon.server.clients)
 
 
 @in_real_time

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from gossipd.events import MEMBER_JOIN
 from gossipd.serf.config import SerfConfig
 from gossipd.serf.snapshot import Restored, Snapshot, replay
 from tests.support.disks import small_disk
-from tests.support.virtual import in_real_time
+from tests.support.virtual import in_real_time, until
 
 QUICK = SerfConfig(snapshot_flush_s=0.01, snapshot_clock_s=0.01, snapshot_recovery_s=0.02)
 NEVER = SerfConfig(snapshot_flush_s=3600.0, snapshot_clock_s=3600.0)
@@ -86,11 +86,6 @@ class Daemon:
     def known(self) -> list[str]:
         """Names that a restart would find."""
         return list(replay(self.text().encode()).alive)
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        with trio.fail_after(5.0):
-            while not condition():
-                await trio.sleep(0.002)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -165,9 +160,9 @@ async def test_lines_are_written_soon_without_anything_else_happening(tmp_path):
     daemon = Daemon(tmp_path)
     async with daemon.running():
         daemon.joins("a")
-        await daemon.until(lambda: daemon.text() == "alive: a 10.0.0.1:7946\n")
+        await until(lambda: daemon.text() == "alive: a 10.0.0.1:7946\n")
         daemon.joins("b")
-        await daemon.until(lambda: daemon.known() == ["a", "b"])
+        await until(lambda: daemon.known() == ["a", "b"])
 
 
 @in_real_time
@@ -176,7 +171,7 @@ async def test_what_comes_close_together_is_written_at_once(tmp_path):
     async with daemon.running():
         for number in range(100):
             daemon.joins(f"n{number}")
-        await daemon.until(lambda: len(daemon.known()) == 100)
+        await until(lambda: len(daemon.known()) == 100)
         assert daemon.file.calls == ["append"]
 
 
@@ -185,7 +180,7 @@ async def test_the_clock_is_written_when_it_moved(tmp_path):
     daemon = Daemon(tmp_path)
     async with daemon.running():
         daemon.clock = 8
-        await daemon.until(lambda: daemon.text() == "clock: 7\n")
+        await until(lambda: daemon.text() == "clock: 7\n")
         await trio.sleep(0.05)
         assert daemon.file.calls == ["append"]
 
@@ -196,7 +191,7 @@ async def test_a_leave_goes_to_the_disk_at_once(tmp_path):
     async with daemon.running():
         daemon.recorder.record(daemon.snapshot.leave())
         daemon.ending.set()
-        await daemon.until(lambda: daemon.file.syncs)
+        await until(lambda: daemon.file.syncs)
         assert daemon.text() == "leave\n"
 
 
@@ -205,9 +200,9 @@ async def test_what_comes_after_the_leave_is_still_written(tmp_path):
     daemon = Daemon(tmp_path)
     async with daemon.running():
         daemon.ending.set()
-        await daemon.until(lambda: daemon.file.syncs)
+        await until(lambda: daemon.file.syncs)
         daemon.clock = 5
-        await daemon.until(lambda: daemon.text() == "clock: 4\n")
+        await until(lambda: daemon.text() == "clock: 4\n")
 
 
 @in_real_time
@@ -241,7 +236,7 @@ async def test_nobody_waits_for_a_disk_that_hangs_and_the_file_is_made_anew_afte
             daemon.joins(f"n{number}")
         assert daemon.counters == {"snapshot lines dropped": 100}
         daemon.file.gate.set()
-        await daemon.until(lambda: len(daemon.known()) == RECORDS_MAX + 100)
+        await until(lambda: len(daemon.known()) == RECORDS_MAX + 100)
         assert "replace" in daemon.file.calls
 
 
@@ -255,8 +250,8 @@ async def test_a_file_that_grew_is_compacted_and_goes_on(tmp_path):
             daemon.joins("a")
             daemon.clock = round
             if round % 20 == 0:
-                await daemon.until(lambda round=round: replay(daemon.text().encode()).clock == round - 1)
-        await daemon.until(lambda: len(daemon.text()) < 100)
+                await until(lambda round=round: replay(daemon.text().encode()).clock == round - 1)
+        await until(lambda: len(daemon.text()) < 100)
         assert "replace" in daemon.file.calls and daemon.known() == ["a"]
         assert sorted(os.listdir(tmp_path)) == ["snapshot"]
 
@@ -267,13 +262,13 @@ async def test_lines_that_come_during_a_compaction_follow_it(tmp_path):
     daemon = Daemon(tmp_path, compact_bytes=0)
     async with daemon.running():
         daemon.joins(a)
-        await daemon.until(lambda: daemon.file.calls == ["append", "replace"])
+        await until(lambda: daemon.file.calls == ["append", "replace"])
         daemon.file.gate.clear()
         daemon.joins(b)
         await trio.sleep(0.03)
         daemon.joins(c)
         daemon.file.gate.set()
-        await daemon.until(lambda: daemon.known() == [a, b, c])
+        await until(lambda: daemon.known() == [a, b, c])
 
 
 @in_real_time
@@ -283,13 +278,13 @@ async def test_where_nothing_can_be_compacted_the_file_grows_and_the_log_says_so
     async with daemon.running():
         for name in LONG_NAMES:
             daemon.joins(name)
-            await daemon.until(lambda name=name: name in daemon.known())
+            await until(lambda name=name: name in daemon.known())
             await trio.sleep(0.05)
         assert daemon.file.calls.count("replace") > 1
         assert [record.getMessage() for record in caplog.records] == [
             f"cannot rewrite {daemon.file.path}: Read-only file system; it goes on growing"]
         daemon.file.replace_error = None
-        await daemon.until(lambda: "event-clock: 0" in daemon.text())
+        await until(lambda: "event-clock: 0" in daemon.text())
         assert daemon.known() == LONG_NAMES
 
 
@@ -298,16 +293,16 @@ async def test_what_is_dropped_during_a_compaction_is_brought_back_by_the_next(t
     daemon = Daemon(tmp_path, compact_bytes=0)
     async with daemon.running():
         daemon.joins("a" * 300)
-        await daemon.until(lambda: daemon.file.calls == ["append", "replace"])
+        await until(lambda: daemon.file.calls == ["append", "replace"])
         daemon.joins("b" * 300)
         daemon.file.replace_gate.clear()
-        await daemon.until(lambda: daemon.file.calls[2:] == ["append"])
+        await until(lambda: daemon.file.calls[2:] == ["append"])
         await trio.sleep(0.02)
         for number in range(RECORDS_MAX + 100):
             daemon.joins(f"n{number}")
         assert daemon.counters == {"snapshot lines dropped": 100}
         daemon.file.replace_gate.set()
-        await daemon.until(lambda: len(daemon.known()) == RECORDS_MAX + 102)
+        await until(lambda: len(daemon.known()) == RECORDS_MAX + 102)
 
 
 @in_real_time
@@ -333,7 +328,7 @@ async def test_a_compaction_that_failed_just_now_is_tried_once_more_at_the_end(t
         daemon.file.replace_error = READ_ONLY
         for number in range(RECORDS_MAX + 100):
             daemon.joins(f"n{number}")
-        await daemon.until(lambda: "replace" in daemon.file.calls)
+        await until(lambda: "replace" in daemon.file.calls)
         daemon.file.replace_error = None
     assert len(daemon.known()) == RECORDS_MAX + 100
 
@@ -344,7 +339,7 @@ async def test_a_file_far_longer_than_what_it_says_is_compacted_as_soon_as_somet
     daemon = Daemon(tmp_path)
     async with daemon.running():
         daemon.joins("a")
-        await daemon.until(lambda: len(daemon.text()) < 200)
+        await until(lambda: len(daemon.text()) < 200)
         assert daemon.known() == ["b", "a"]
 
 
@@ -364,7 +359,7 @@ async def test_on_a_full_disk_it_runs_on_says_so_once_and_recovers_with_everythi
     daemon = Daemon(tmp_path)
     async with daemon.running():
         daemon.joins("a")
-        await daemon.until(lambda: daemon.known() == ["a"])
+        await until(lambda: daemon.known() == ["a"])
         daemon.file.append_error = daemon.file.replace_error = NO_SPACE
         for name in ("b", "c", "d"):
             daemon.joins(name)
@@ -374,8 +369,8 @@ async def test_on_a_full_disk_it_runs_on_says_so_once_and_recovers_with_everythi
             f"cannot write {daemon.file.path}: No space left on device; running on, trying again every 0.0 s"]
         daemon.file.append_error = daemon.file.replace_error = None
         with caplog.at_level(logging.INFO):
-            await daemon.until(lambda: daemon.known() == ["a", "b", "c", "d"])
-            await daemon.until(lambda: "is written again" in caplog.text)
+            await until(lambda: daemon.known() == ["a", "b", "c", "d"])
+            await until(lambda: "is written again" in caplog.text)
 
 
 @in_real_time
@@ -383,12 +378,12 @@ async def test_a_compaction_repairs_what_an_append_cannot(tmp_path):
     daemon = Daemon(tmp_path)
     async with daemon.running():
         daemon.joins("a")
-        await daemon.until(lambda: daemon.known() == ["a"])
+        await until(lambda: daemon.known() == ["a"])
         os.unlink(daemon.file.path)
         daemon.joins("b")
-        await daemon.until(lambda: daemon.known() == ["a", "b"])
+        await until(lambda: daemon.known() == ["a", "b"])
         daemon.joins("c")
-        await daemon.until(lambda: daemon.known() == ["a", "b", "c"])
+        await until(lambda: daemon.known() == ["a", "b", "c"])
 
 
 @in_real_time
@@ -396,13 +391,13 @@ async def test_a_file_that_was_removed_is_made_anew_with_everything_even_if_that
     daemon = Daemon(tmp_path)
     async with daemon.running():
         daemon.joins("a")
-        await daemon.until(lambda: daemon.known() == ["a"])
+        await until(lambda: daemon.known() == ["a"])
         daemon.file.replace_error = NO_SPACE
         os.unlink(daemon.file.path)
         daemon.joins("b")
-        await daemon.until(lambda: "removed or replaced" in caplog.text)
+        await until(lambda: "removed or replaced" in caplog.text)
         daemon.file.replace_error = None
-        await daemon.until(lambda: daemon.known() == ["a", "b"])
+        await until(lambda: daemon.known() == ["a", "b"])
 
 
 @in_real_time
@@ -414,7 +409,7 @@ async def test_after_more_trouble_than_fits_the_queue_the_file_is_complete_again
             daemon.joins(f"n{number}")
         await trio.sleep(0.05)
         daemon.file.replace_error = None
-        await daemon.until(lambda: len(daemon.known()) == RECORDS_MAX + 100)
+        await until(lambda: len(daemon.known()) == RECORDS_MAX + 100)
 
 
 @in_real_time
@@ -423,14 +418,14 @@ async def test_a_disk_that_is_really_full_and_then_read_only(tmp_path, caplog):
         daemon = Daemon(disk.path)
         async with daemon.running():
             daemon.joins("a")
-            await daemon.until(lambda: daemon.known() == ["a"])
+            await until(lambda: daemon.known() == ["a"])
             disk.fill()
             for number in range(300):
                 daemon.joins(f"{number:0100}")
-            await daemon.until(lambda: "No space left" in caplog.text)
+            await until(lambda: "No space left" in caplog.text)
             assert daemon.text().endswith("\n")
             disk.free()
-            await daemon.until(lambda: len(daemon.known()) == 301)
+            await until(lambda: len(daemon.known()) == 301)
 
 
 @in_real_time
@@ -440,8 +435,8 @@ async def test_a_file_system_that_is_read_only_at_the_start_is_told_and_used_onc
         daemon = Daemon(disk.path)
         async with daemon.running():
             daemon.joins("a")
-            await daemon.until(lambda: "Read-only file system" in caplog.text)
+            await until(lambda: "Read-only file system" in caplog.text)
             await trio.sleep(0.05)
             assert len(caplog.records) == 1
             disk.read_only(False)
-            await daemon.until(lambda: daemon.known() == ["a"])
+            await until(lambda: daemon.known() == ["a"])

@@ -20,8 +20,7 @@ def quiet(run: Run) -> None:
     """Nothing happens, for the cost of it: nobody fails, and only probes and push/pulls travel."""
     world = run.begin()
     world.run_until(run.seconds)
-    packets = sum(host.sent_packets for host in world.hosts.values())
-    run.facts["packets_per_node_s"] = round(packets / run.nodes / run.seconds, 3)
+    run.facts["packets_per_node_s"] = round(_packets(world) / run.nodes / run.seconds, 3)
     sent_bytes = sum(host.sent_bytes for host in world.hosts.values())
     run.facts["bytes_per_node_s"] = round(sent_bytes / run.nodes / run.seconds, 1)
     run.expect(not any(kind == MEMBER_FAILED for host in world.hosts.values() for _, kind, _ in host.events),

@@ -9,6 +9,15 @@ from typing import Any
 import trio
 import trio.testing
 
+UNTIL_S = 10.0
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for it in real time, for UNTIL_S at most."""
+    with trio.fail_after(UNTIL_S):
+        while not condition():
+            await trio.sleep(0.002)
+
 
 def in_virtual_time(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """A pytest test of an async function. No real sockets in it: the clock would jump while a packet is in flight."""

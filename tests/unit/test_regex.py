@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,12 @@ from gossipd.regexparser import RegexError
 FILTERS = Path(__file__).parents[1] / "vectors" / "serf" / "filters.json"
 TAG_CASES = [case for case in json.loads(FILTERS.read_text())["cases"]
              if len(case["decoded"]) == 1 and isinstance(case["decoded"][0], dict) and "Tag" in case["decoded"][0]]
+
+
+def cpu_now() -> float:
+    """Seconds of this process. What other tests left to collect is not collected in the measured time."""
+    gc.collect()
+    return process_time()
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -114,29 +121,29 @@ def test_a_byte_that_is_not_utf8_counts_as_one_replacement_character():
 
 
 def test_a_pattern_that_makes_backtracking_explode_takes_no_time():
-    began = perf_counter()
+    began = cpu_now()
     assert not matches("^(a+a+)+$", "a" * 2000 + "b")
-    assert perf_counter() - began < 1.0
+    assert process_time() - began < 1.0
 
 
 def test_work_is_bounded_and_then_refused():
     expression = Regex("(?:x?){999}y|(?:.{0,999}z){1}w")
-    began = perf_counter()
+    began = cpu_now()
     with pytest.raises(RegexError, match="too much work"):
         for i in range(1000):
             expression.search("".join(chr(97 + (i * 7 + k * k) % 25) for k in range(500)))
-    assert perf_counter() - began < 2.0
+    assert process_time() - began < 2.0
 
 
 @pytest.mark.parametrize("some_class", ["[" + "!#%&*,;<=>@_`~" * 270 + "]", "[" + r"\w" * 1900 + "]",
                                         "[" + "[:^alpha:]" * 300 + "]"], ids=len)
 def test_large_classes_count_as_the_work_that_they_are(some_class):
-    began = perf_counter()
+    began = cpu_now()
     try:
         Regex(f"(?i)(?:{some_class}?){{1000}}Q", work_max=20_000).search("web-frontend-1")
     except RegexError:
         pass
-    assert perf_counter() - began < 0.2
+    assert process_time() - began < 0.2
 
 
 @given(st.lists(st.tuples(st.characters(max_codepoint=300), st.characters(max_codepoint=300)), min_size=1),
